@@ -1,0 +1,69 @@
+/* Bump allocation. Blocks double up to 1 MiB; a larger request gets a block of its own. */
+#include "base.h"
+
+enum { FIRST_BLOCK_BYTES = 4096, MAX_BLOCK_BYTES = 1 << 20 };
+struct lc_arena_block {
+  struct lc_arena_block *next;
+  size_t size_bytes; /* of data */
+  _Alignas(16) uint8_t data[];
+};
+
+void *lc_arena_alloc_slow(struct lc_arena *a, size_t size_bytes) {
+  if (size_bytes > SIZE_MAX - 64) return NULL;
+  size_t need = (size_bytes + 15u) & ~(size_t)15u;
+  size_t size = a->head ? a->head->size_bytes * 2 : FIRST_BLOCK_BYTES;
+  if (size > MAX_BLOCK_BYTES) size = MAX_BLOCK_BYTES;
+  if (size < need) size = need;
+  struct lc_arena_block *block = lc_alloc(sizeof *block + size);
+  if (!block) return NULL;
+  block->size_bytes = size;
+  block->next = a->head;
+  a->head = block;
+  a->at = block->data + need;
+  a->end = block->data + size;
+  a->total_bytes += need;
+  return block->data;
+}
+
+void *lc_arena_alloc_zero(struct lc_arena *a, size_t count, size_t size_bytes) {
+  if (size_bytes && count > SIZE_MAX / size_bytes) return NULL;
+  void *p = lc_arena_alloc(a, count * size_bytes);
+  if (p) memset(p, 0, count * size_bytes);
+  return p;
+}
+
+char *lc_arena_strdup(struct lc_arena *a, struct lc_slice text) {
+  char *copy = lc_arena_alloc(a, text.len + 1);
+  if (!copy) return NULL;
+  if (text.len) memcpy(copy, text.data, text.len);
+  copy[text.len] = 0;
+  return copy;
+}
+
+struct lc_slice lc_arena_copy(struct lc_arena *a, struct lc_slice bytes) {
+  uint8_t *copy = lc_arena_alloc(a, bytes.len ? bytes.len : 1);
+  if (!copy) return lc_slice(NULL, 0);
+  if (bytes.len) memcpy(copy, bytes.data, bytes.len);
+  return lc_slice(copy, bytes.len);
+}
+
+void lc_arena_reset(struct lc_arena *a) {
+  struct lc_arena_block *keep = a->head;
+  if (!keep) return;
+  for (struct lc_arena_block *b = keep->next, *next; b; b = next) {
+    next = b->next;
+    lc_free(b);
+  }
+  keep->next = NULL;
+  a->at = keep->data;
+  a->end = keep->data + keep->size_bytes;
+  a->total_bytes = 0;
+}
+
+void lc_arena_free(struct lc_arena *a) {
+  for (struct lc_arena_block *b = a->head, *next; b; b = next) {
+    next = b->next;
+    lc_free(b);
+  }
+  *a = (struct lc_arena){0};
+}

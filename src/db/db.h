@@ -1,0 +1,126 @@
+/* The face of db/: one running database. An actor: operations arrive in its inbox, whoever holds the baton runs them (DESIGN idea 3).
+ * Composes engine, wal, host and live. Knows neither sockets nor message formats: a client is told of results through its `ops`.
+ *
+ * Threads: lc_db_submit from any thread; lc_db_run from any network thread (takes the baton if it is free); everything else as stated.
+ * Release of output: what a drain produced is handed over once per drain and network thread as one `struct lc_db_outbox`; confirmed
+ * clients' bytes may leave when the log's durable offset reaches `release_offset`.
+ */
+#ifndef LC_DB_H
+#define LC_DB_H
+#include "../host/host.h"
+#include "../live/live.h"
+
+struct lc_db;
+struct lc_db_client;
+struct lc_db_op;
+
+enum lc_reducer_status { LC_REDUCER_COMMITTED, LC_REDUCER_FAILED_USER, LC_REDUCER_FAILED_INTERNAL, LC_REDUCER_OUT_OF_ENERGY, LC_REDUCER_REJECTED };
+struct lc_reducer_outcome {
+  enum lc_reducer_status status;
+  struct lc_slice message;           /* not COMMITTED: text for the caller */
+  bool no_such_function;             /* REJECTED because no callable reducer has that name */
+  int64_t timestamp_us; int64_t duration_us;
+  uint32_t n_sets; const struct lc_set_update *sets; /* what changed in the caller's own subscriptions */
+  uint64_t tx_offset;                /* last offset the caller must wait for to be durable */
+};
+
+/* How a client hears of things. Called by the baton holder during a drain; implementations append encoded messages to client->out. */
+struct lc_db_client_ops {
+  void (*connected)(struct lc_db_client *c, enum lc_status status, const char *error_text); /* LC_OK: send the initial message */
+  void (*reducer_result)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_reducer_outcome *o);
+  void (*transaction_update)(struct lc_db_client *c, const struct lc_set_update *sets, uint32_t n_sets);
+  void (*subscribe_applied)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n);
+  void (*unsubscribe_applied)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n); /* rows NULL unless wanted */
+  void (*subscription_error)(struct lc_db_client *c, const struct lc_db_op *op, const char *text);
+  void (*one_off_result)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, const char *error_text); /* exactly one non-NULL */
+  void (*procedure_result)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_slice *ret, const char *error_text, int64_t timestamp_us, int64_t duration_us);
+  /* Answer to DISCONNECT, which api submits exactly once for every client it submitted CONNECT for (also when that failed), as its
+   * last operation. db will not touch c again except to deliver its last outbox entry (closed == true); free it then. */
+  void (*closed)(struct lc_db_client *c);
+};
+
+/* A WebSocket connection as the database sees it. Allocated by api/, zeroed; it fills the first part before submitting CONNECT.
+ * While a drain runs, `out` belongs to the baton holder. */
+struct lc_db_client {
+  const struct lc_db_client_ops *ops;
+  void *user;                        /* api's connection */
+  uint32_t thread_index;             /* network thread that owns the socket */
+  uint8_t protocol;                  /* api's business */
+  bool confirmed, is_owner;
+  struct lc_identity identity; struct lc_connection_id connection_id;
+  struct lc_slice jwt_payload;       /* borrowed until connected(); empty: none */
+  struct lc_buf out;                 /* messages produced in this drain; flushed through lc_db_callbacks.deliver */
+  /* db's own */
+  struct lc_db_client *dirty_next; bool is_dirty, is_connected, is_closing;
+  struct lc_db_client *all_prev, *all_next;
+};
+
+enum lc_db_op_kind { LC_OP_CONNECT, LC_OP_DISCONNECT, LC_OP_CALL_REDUCER, LC_OP_CALL_PROCEDURE, LC_OP_SUBSCRIBE, LC_OP_UNSUBSCRIBE, LC_OP_ONE_OFF, LC_OP_FUNCTION };
+/* One operation. Slices point into the batch's `bytes` (or memory that outlives the batch). */
+struct lc_db_op {
+  enum lc_db_op_kind kind;
+  struct lc_db_client *client;       /* NULL for FUNCTION */
+  uint32_t request_id, query_set_id; uint8_t flags;
+  size_t name_at, name_len, args_at, args_len; /* offsets in batch->bytes: reducer/procedure name or query text; BSATN args */
+  uint32_t n_queries;                /* SUBSCRIBE: args hold n_queries BSATN strings back to back */
+  void (*function)(struct lc_db *db, void *arg); void *arg; /* FUNCTION: run by the baton holder outside a transaction */
+};
+/* Operations of one network thread for one database, in order. Freed by db after the drain. */
+struct lc_db_batch { struct lc_db_batch *next; struct lc_buf bytes; struct lc_db_op *ops; uint32_t n_ops, cap_ops; };
+struct lc_db_batch *lc_db_batch_new(void);
+/* Appends an op (zeroed) and returns it; NULL when out of memory. The pointer is valid until the next add. */
+struct lc_db_op *lc_db_batch_add(struct lc_db_batch *batch, enum lc_db_op_kind kind, struct lc_db_client *client);
+
+struct lc_db_outbox_entry { struct lc_db_client *client; struct lc_buf bytes; bool closed; /* last entry of this client */ };
+struct lc_db_outbox { struct lc_db_outbox *next; struct lc_db *db; uint64_t release_offset; /* UINT64_MAX: nothing to wait for */ uint32_t n, cap; struct lc_db_outbox_entry *entries; };
+void lc_db_outbox_free(struct lc_db_outbox *o);
+
+struct lc_db_callbacks {
+  void *ctx;
+  /* A drain's output for one network thread (ownership passes). Entries of confirmed clients wait for release_offset; unconfirmed are in an
+   * outbox of their own with release_offset UINT64_MAX. Called by the baton holder. */
+  void (*deliver)(void *ctx, uint32_t thread_index, struct lc_db_outbox *outbox);
+  /* Durable offset has advanced (log writer thread): wake whoever waits. */
+  void (*durable)(void *ctx, struct lc_db *db, uint64_t durable_offset);
+  /* Asks that some network thread call lc_db_run soon (any thread). */
+  void (*wake)(void *ctx, struct lc_db *db);
+};
+
+struct lc_db_options {
+  const char *dir;                   /* replica folder; NULL: in memory */
+  const struct lc_env *env;
+  struct lc_identity database_identity, owner_identity;
+  struct lc_host_limits limits;
+  uint32_t n_threads;                /* number of network threads (outboxes per drain) */
+  struct lc_db_callbacks callbacks;
+};
+
+/* Opens or creates a database: lock, replay, disconnect of clients left behind, load of the stored program. With `program` (data != NULL)
+ * and no module stored yet: first publish, including `init`; failing leaves nothing behind. Blocking; called outside any baton. */
+enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program, uint8_t program_kind, struct lc_db **out, struct lc_error *err);
+/* Stops accepting, drains, flushes the log, frees. */
+void lc_db_close(struct lc_db *db);
+void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch); /* ownership passes; any thread; wakes nobody */
+/* Takes the baton if free and drains the inbox; returns true if it ran something. */
+bool lc_db_run(struct lc_db *db);
+uint64_t lc_db_durable_offset(const struct lc_db *db);          /* number of the last durable transaction + 1; any thread */
+const struct lc_identity *lc_db_identity(const struct lc_db *db);
+const struct lc_identity *lc_db_owner(const struct lc_db *db);
+
+/* ---- only inside an LC_OP_FUNCTION (baton held) ---- */
+const struct lc_module_def *lc_db_module_def(struct lc_db *db);
+const struct lc_hash *lc_db_program_hash(struct lc_db *db);
+struct lc_datastore *lc_db_datastore(struct lc_db *db);
+/* HTTP call: connect, call, disconnect as spec/06 §9.2 with a fresh connection id. args: BSATN. */
+void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, struct lc_slice jwt_payload, struct lc_slice reducer, struct lc_slice args, struct lc_reducer_outcome *out);
+/* HTTP SQL statement: appends the result JSON object of spec/04 §3.7 (schema, rows, total_duration_micros, stats) to out. *tx_offset as above. */
+enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_error *err);
+/* New program for a published database: keeps connections; failing leaves the old one running (spec/06 §16). *tx_offset as above. */
+enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t program_kind, uint64_t *tx_offset, struct lc_error *err);
+/* Last n lines of the module log (n == 0: all) appended to out (JSON lines, spec/04 §3.8). Any thread. */
+enum lc_status lc_db_logs(struct lc_db *db, uint64_t n_lines, struct lc_buf *out, struct lc_error *err);
+/* Follower of the module log: fn is called with each new line (baton holder or any thread that logs); remove with the same pair. */
+enum lc_status lc_db_logs_follow(struct lc_db *db, void (*fn)(void *ctx, struct lc_slice line), void *ctx);
+void lc_db_logs_unfollow(struct lc_db *db, void (*fn)(void *ctx, struct lc_slice line), void *ctx);
+
+#endif

@@ -1,0 +1,151 @@
+/* The face of engine/ (and through it of store/): one database's tables, transactions, catalog, log records.
+ *
+ * A `struct lc_datastore` belongs to the thread that holds the database's baton: every call here is made by it, except
+ * those on a `struct lc_snapshot`, which any one thread at a time may read while the owner goes on writing.
+ * At most one transaction is open at a time. Rows are BSATN everywhere (DESIGN idea 1).
+ * Callers: host/ (ABI calls), sql/, live/, db/.
+ */
+#ifndef LC_ENGINE_H
+#define LC_ENGINE_H
+#include "../types/types.h"
+
+/* Error numbers of the module ABI (spec/02 §6); the functions below return one of these, 0 for success. */
+enum lc_errno {
+  LC_ERRNO_OK = 0, LC_ERRNO_HOST_CALL_FAILURE = 1, LC_ERRNO_NOT_IN_TRANSACTION = 2, LC_ERRNO_BSATN_DECODE = 3, LC_ERRNO_NO_SUCH_TABLE = 4,
+  LC_ERRNO_NO_SUCH_INDEX = 5, LC_ERRNO_NO_SUCH_ITER = 6, LC_ERRNO_NO_SUCH_CONSOLE_TIMER = 7, LC_ERRNO_NO_SUCH_BYTES = 8, LC_ERRNO_NO_SPACE = 9,
+  LC_ERRNO_WRONG_INDEX_ALGO = 10, LC_ERRNO_BUFFER_TOO_SMALL = 11, LC_ERRNO_UNIQUE_EXISTS = 12, LC_ERRNO_SCHEDULE_TOO_LONG = 13,
+  LC_ERRNO_INDEX_NOT_UNIQUE = 14, LC_ERRNO_NO_SUCH_ROW = 15, LC_ERRNO_AUTO_INC_OVERFLOW = 16, LC_ERRNO_WOULD_BLOCK_TX = 17,
+  LC_ERRNO_TX_NOT_ANONYMOUS = 18, LC_ERRNO_TX_READ_ONLY = 19, LC_ERRNO_TX_IS_MUT = 20, LC_ERRNO_HTTP = 21,
+  LC_ERRNO_TRAP = 0x10000, /* not an errno of the ABI: the call must trap the module with the text in *err */
+};
+
+struct lc_datastore;
+struct lc_tx;
+struct lc_snapshot;
+struct lc_row_iter;
+
+/* ---- schema as the rest of the server sees it; pointers stay valid until the next schema change is committed ---- */
+
+struct lc_index_info {
+  uint32_t index_id; struct lc_slice name, accessor; enum lc_index_kind kind; bool is_unique;
+  uint32_t n_columns; const uint16_t *columns; const struct lc_type *key_type; /* product of the columns */
+  uint32_t table_id;
+};
+struct lc_table_info {
+  uint32_t table_id; struct lc_slice name, accessor;
+  const struct lc_type *row_type;         /* resolved product with canonical column names */
+  bool is_public, is_system, is_event;
+  int32_t primary_key;                    /* column or -1 */
+  uint32_t n_indexes; const struct lc_index_info *indexes;
+  bool has_schedule; struct lc_slice schedule_function; uint16_t schedule_at_column;
+};
+const struct lc_table_info *lc_datastore_table(const struct lc_datastore *ds, uint32_t table_id);            /* NULL: none */
+const struct lc_table_info *lc_datastore_table_by_name(const struct lc_datastore *ds, struct lc_slice name); /* canonical, then accessor */
+const struct lc_index_info *lc_datastore_index(const struct lc_datastore *ds, uint32_t index_id);
+const struct lc_index_info *lc_datastore_index_by_name(const struct lc_datastore *ds, struct lc_slice name); /* canonical, then accessor */
+/* Calls fn for every table, ascending by id. */
+void lc_datastore_each_table(const struct lc_datastore *ds, void (*fn)(void *ctx, const struct lc_table_info *), void *ctx);
+/* Increases with every committed schema change; caches of plans compare it. */
+uint64_t lc_datastore_schema_version(const struct lc_datastore *ds);
+
+/* ---- life ---- */
+
+/* A datastore with the system tables of spec/06 §2 + spec/07 §9 and the rows describing them. env is borrowed. */
+enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **out, struct lc_error *err);
+void lc_datastore_free(struct lc_datastore *ds);
+/* The record payload of offset 0 of a new durable database (spec/07 §12): the system rows as inserts, no inputs. */
+enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_buf *payload);
+/* Replays the `n_tx` record payloads of one commit (spec/06 §10.3): applies them, keeps the catalog. Rows of built-in system
+ * tables that exist already are no-ops; unknown system tables are created and kept. *consumed = bytes used. */
+enum lc_status lc_datastore_replay(struct lc_datastore *ds, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err);
+
+/* ---- transactions (spec/06 §4-§8, spec/07 §11) ---- */
+
+struct lc_tx *lc_tx_begin(struct lc_datastore *ds); /* NULL: out of memory. Precondition: none is open */
+void lc_tx_rollback(struct lc_tx *tx);
+
+/* Inserts a row. generated (may be NULL): gets the auto-increment columns that were generated, concatenated in column order.
+ * stored (may be NULL): the row as stored, valid until the transaction ends. A row equal to one present is success.
+ * Errors: LC_ERRNO_NO_SUCH_TABLE, _BSATN_DECODE, _UNIQUE_EXISTS (text as spec/06 §4 in *err), _AUTO_INC_OVERFLOW, TRAP. */
+int lc_tx_insert(struct lc_tx *tx, uint32_t table_id, struct lc_slice row, struct lc_buf *generated, struct lc_slice *stored, struct lc_error *err);
+/* Replaces the row having the key of `row` in unique index index_id (spec/02 §5.4). */
+int lc_tx_update(struct lc_tx *tx, uint32_t table_id, uint32_t index_id, struct lc_slice row, struct lc_buf *generated, struct lc_slice *stored, struct lc_error *err);
+/* key: BSATN of the key columns, concatenated. *count = rows deleted. */
+int lc_tx_delete_point(struct lc_tx *tx, uint32_t index_id, struct lc_slice key, uint32_t *count, struct lc_error *err);
+int lc_tx_delete_range(struct lc_tx *tx, uint32_t index_id, struct lc_slice prefix, uint32_t prefix_elems, struct lc_slice start, struct lc_slice end, uint32_t *count, struct lc_error *err);
+/* relation: BSATN array of rows. */
+int lc_tx_delete_all_by_eq(struct lc_tx *tx, uint32_t table_id, struct lc_slice relation, uint32_t *count, struct lc_error *err);
+/* Deletes exactly this row (all columns equal). *found tells whether it was there. */
+int lc_tx_delete_row(struct lc_tx *tx, uint32_t table_id, struct lc_slice row, bool *found, struct lc_error *err);
+int lc_tx_clear(struct lc_tx *tx, uint32_t table_id, uint64_t *count, struct lc_error *err);
+int lc_tx_row_count(struct lc_tx *tx, uint32_t table_id, uint64_t *count);
+
+/* Scans see the transaction as it was when they were opened; later writes do not affect them (spec/02 §5.2).
+ * start/end: BSATN Bound (tag 0 incl, 1 excl, 2 unbounded) of column number prefix_elems (spec/02 §5.3); an empty `end` slice
+ * means: `start` holds the point bound twice (the library's form is handled by the caller). Close with lc_row_iter_close. */
+int lc_tx_scan(struct lc_tx *tx, uint32_t table_id, struct lc_row_iter **out);
+int lc_tx_scan_point(struct lc_tx *tx, uint32_t index_id, struct lc_slice key, struct lc_row_iter **out, struct lc_error *err);
+int lc_tx_scan_range(struct lc_tx *tx, uint32_t index_id, struct lc_slice prefix, uint32_t prefix_elems, struct lc_slice start, struct lc_slice end, struct lc_row_iter **out, struct lc_error *err);
+/* Next row, or data == NULL at the end. The slice is valid until the next call on this iterator. */
+struct lc_slice lc_row_iter_next(struct lc_row_iter *it);
+void lc_row_iter_close(struct lc_row_iter *it);
+
+/* ---- reads outside a transaction ---- */
+
+/* Reads the committed state of `ds` (baton holder only, no transaction open while the iterator lives) or of a snapshot. */
+struct lc_read_view { struct lc_datastore *ds; struct lc_snapshot *snapshot; /* NULL: current state */ };
+int lc_view_scan(struct lc_read_view view, uint32_t table_id, struct lc_row_iter **out);
+int lc_view_scan_point(struct lc_read_view view, uint32_t index_id, struct lc_slice key, struct lc_row_iter **out, struct lc_error *err);
+uint64_t lc_view_row_count(struct lc_read_view view, uint32_t table_id);
+/* O(1) consistent snapshot of all tables; release from any thread (it flags, the writer reaps). NULL: out of memory. */
+struct lc_snapshot *lc_datastore_snapshot(struct lc_datastore *ds);
+void lc_snapshot_release(struct lc_snapshot *s);
+
+/* ---- commit: what changed ---- */
+
+struct lc_table_delta {
+  uint32_t table_id; const struct lc_table_info *table;
+  uint32_t n_inserts, n_deletes; const struct lc_slice *inserts, *deletes; /* rows, net (spec/06 §8) */
+  bool truncated;                          /* zero rows left by deletion, or dropped */
+  bool is_ephemeral;                       /* not logged (views' backing tables) */
+};
+struct lc_tx_delta {
+  uint32_t n_tables; struct lc_table_delta *tables; /* ascending by table id; only tables with net changes */
+  bool schema_changed;
+};
+/* Makes the transaction's changes permanent in memory and gives its net effect; *delta is valid until lc_tx_delta_release,
+ * which also ends the transaction's memory. Never fails (memory was taken while the changes were made). */
+void lc_tx_commit(struct lc_tx *tx, const struct lc_tx_delta **delta);
+void lc_tx_delta_release(struct lc_datastore *ds, const struct lc_tx_delta *delta);
+/* Inputs section of a record (spec/06 §8.1). name.len == 0: no inputs. */
+struct lc_tx_inputs { struct lc_slice name; struct lc_identity caller; struct lc_connection_id connection_id; int64_t timestamp_us; struct lc_slice args; };
+/* True if a commit with this delta consumes an offset (spec/06 §8). */
+bool lc_tx_delta_is_logged(const struct lc_tx_delta *delta, const struct lc_tx_inputs *inputs);
+/* Appends the record payload (spec/06 §10.3). */
+void lc_tx_record_encode(struct lc_buf *out, const struct lc_tx_delta *delta, const struct lc_tx_inputs *inputs);
+
+/* ---- catalog changes inside a transaction ---- */
+
+struct lc_module_facts { struct lc_identity database, owner; uint8_t program_kind; struct lc_hash program_hash; struct lc_slice program_bytes; };
+/* First publish: creates all tables, indexes, constraints, sequences, schedules, views' rows, RLS rules and the st_module row (spec/06 §3, §9.1). */
+enum lc_status lc_schema_create(struct lc_tx *tx, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err);
+/* Update of a published module: unchanged or additive schemas (tables, indexes, accessors, functions); what needs a migration that is
+ * not done automatically is refused with the text of spec/06 §15. Also replaces the st_module row. */
+enum lc_status lc_schema_update(struct lc_tx *tx, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err);
+/* The st_module row; program_bytes points into the table (valid until the next change). LC_NOT_FOUND if there is none. */
+enum lc_status lc_datastore_module(struct lc_datastore *ds, struct lc_module_facts *out);
+
+/* st_client and st_connection_credentials (spec/06 §9.2; a caller without JWT leaves no credentials row, spec/07 §14). */
+enum lc_status lc_tx_client_add(struct lc_tx *tx, const struct lc_identity *id, const struct lc_connection_id *conn, struct lc_slice jwt_payload, struct lc_error *err);
+enum lc_status lc_tx_client_remove(struct lc_tx *tx, const struct lc_identity *id, const struct lc_connection_id *conn, bool *was_there, struct lc_error *err);
+/* Payload JSON of a connection into *out; false if none. */
+bool lc_tx_client_jwt(struct lc_tx *tx, const struct lc_connection_id *conn, struct lc_buf *out);
+
+/* Fixed system table ids (spec/06 §2, spec/07 §9). */
+enum { LC_ST_TABLE = 1, LC_ST_COLUMN, LC_ST_SEQUENCE, LC_ST_INDEX, LC_ST_CONSTRAINT, LC_ST_MODULE, LC_ST_CLIENT, LC_ST_VAR, LC_ST_SCHEDULED,
+       LC_ST_ROW_LEVEL_SECURITY, LC_ST_CONNECTION_CREDENTIALS, LC_ST_VIEW, LC_ST_VIEW_PARAM, LC_ST_VIEW_COLUMN, LC_ST_VIEW_SUB, LC_ST_VIEW_ARG,
+       LC_ST_EVENT_TABLE, LC_ST_TABLE_ACCESSOR, LC_ST_INDEX_ACCESSOR, LC_ST_COLUMN_ACCESSOR, LC_ST_ENV, LC_ST_OUTBOUND_STREAM,
+       LC_ST_OUTBOUND_MSG, LC_ST_INBOUND_STREAM, LC_ST_INBOUND_MSG, LC_ST_OUTBOX };
+#define LC_FIRST_USER_ID 4096u
+
+#endif

@@ -1,0 +1,41 @@
+/* The face of live/: subscriptions. Knows query sets, shared queries and the predicate index; turns a committed delta into encoded
+ * row lists, each once (DESIGN idea 4). Knows no sockets and no message formats beyond BsatnRowList (spec/03 §5).
+ * Owner: the baton holder of the database; nothing here is thread-safe. `client` is an opaque pointer of the caller. */
+#ifndef LC_LIVE_H
+#define LC_LIVE_H
+#include "../sql/sql.h"
+
+struct lc_live;
+/* Appends rows to a BsatnRowList (spec/05, spec/03 §5: FixedSize while all rows have one non-zero length, else RowOffsets). */
+struct lc_row_list { struct lc_buf rows, offsets; uint32_t n_rows; uint32_t fixed_size_bytes; bool variable; };
+void lc_row_list_add(struct lc_row_list *l, struct lc_slice row);
+void lc_row_list_encode(const struct lc_row_list *l, struct lc_buf *out);
+void lc_row_list_clear(struct lc_row_list *l);
+void lc_row_list_free(struct lc_row_list *l);
+
+/* Rows of one query: initial rows, dropped rows, or one-off result. row_list is an encoded BsatnRowList. */
+struct lc_query_rows { const struct lc_table_info *table; struct lc_slice table_name; uint32_t n_rows; struct lc_slice row_list; };
+/* Change of one distinct query by one transaction; shared by all its subscribers. inserts/deletes: encoded BsatnRowLists. */
+struct lc_query_delta {
+  const struct lc_table_info *table; struct lc_slice table_name; bool is_event;
+  uint32_t n_inserts, n_deletes; struct lc_slice inserts, deletes;
+  struct lc_buf cached[3]; /* encodings a protocol may keep here for its other subscribers; freed with the delta */
+};
+struct lc_set_update { uint32_t query_set_id; uint32_t n; const struct lc_query_delta *const *deltas; };
+
+struct lc_live *lc_live_new(struct lc_datastore *ds); /* NULL: out of memory */
+void lc_live_free(struct lc_live *live);
+/* Subscribes `client` to a set of queries. On success *rows (n entries, valid until the next call on live) are the initial rows per
+ * table as the protocol wants them (spec/03 §14.2). Errors leave nothing behind: text as spec/03 §14.4. Id in use: LC_EXISTS. */
+enum lc_status lc_live_subscribe(struct lc_live *live, void *client, const struct lc_sql_caller *caller, uint32_t query_set_id, uint32_t n_queries, const struct lc_slice *queries,
+                                 const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err);
+/* Ends a set. want_rows: *rows as above are the rows it covered. LC_NOT_FOUND with the documented text for an unknown id. */
+enum lc_status lc_live_unsubscribe(struct lc_live *live, void *client, uint32_t query_set_id, bool want_rows, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err);
+void lc_live_drop_client(struct lc_live *live, void *client);
+/* Evaluates one committed delta; calls emit once per affected client. Everything passed is valid during the call of lc_live_evaluate only.
+ * Cost is proportional to the delta and the interested queries. */
+void lc_live_evaluate(struct lc_live *live, const struct lc_tx_delta *delta, void (*emit)(void *ctx, void *client, const struct lc_set_update *sets, uint32_t n_sets), void *ctx);
+/* One-off query (spec/03 §13): *rows valid until the next call on live. */
+enum lc_status lc_live_one_off(struct lc_live *live, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_query_rows *rows, struct lc_error *err);
+
+#endif

@@ -1,0 +1,88 @@
+/* Hashes, hexadecimal, buffers, readers, arenas of base/. */
+#include "base/base.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static void expect_hex(const uint8_t *got, size_t n, const char *want) {
+  char hex[129];
+  lc_hex_encode(got, n, hex);
+  assert_string_equal(hex, want);
+}
+
+static void test_hashes(void **state) {
+  (void)state;
+  uint8_t out[32];
+  lc_keccak256(lc_slice_str("abc"), out); /* spec/01 §18 case 10 */
+  expect_hex(out, 32, "4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45");
+  lc_keccak256(lc_slice_str(""), out); /* spec/01 §6.3 */
+  expect_hex(out, 32, "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470");
+  lc_blake3(lc_slice_str("localhost|alice"), out); /* spec/01 §6.2 */
+  expect_hex(out, 32, "a2e93544d898c6ed0eac323e200c0468300f22958f8b472a265d01b7980e21eb");
+  lc_blake3(lc_slice_str("|"), out);
+  expect_hex(out, 32, "a9e297433bebb02948c311291ae6291a1666f9e697a56b43050188002bcbee2d");
+  assert_int_equal(lc_crc32c(0, "123456789", 9), 0xe3069283u); /* spec/06 §10.1 */
+  assert_int_equal(lc_crc32c(lc_crc32c(0, "1234", 4), "56789", 5), 0xe3069283u);
+}
+
+/* Inputs over one chunk take the tree path; a published vector: 1,025 bytes of 0..250 repeating. */
+static void test_blake3_tree(void **state) {
+  (void)state;
+  uint8_t input[2049], out[32];
+  for (size_t i = 0; i < sizeof input; i++) input[i] = (uint8_t)(i % 251);
+  lc_blake3(lc_slice(input, 1025), out);
+  expect_hex(out, 32, "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444");
+}
+
+static void test_varint(void **state) {
+  (void)state;
+  const uint64_t values[] = {0, 1, 127, 128, 300, UINT32_MAX, UINT64_MAX};
+  struct lc_buf b = {0};
+  for (size_t i = 0; i < 7; i++) lc_buf_varint(&b, values[i]);
+  struct lc_reader r = lc_reader(lc_buf_slice(&b));
+  for (size_t i = 0; i < 7; i++) assert_true(lc_read_varint(&r) == values[i]);
+  assert_false(r.failed);
+  assert_int_equal(lc_reader_left(&r), 0);
+  lc_read_varint(&r);
+  assert_true(r.failed);
+  lc_buf_free(&b);
+}
+
+static void test_reader_bounds(void **state) {
+  (void)state;
+  uint8_t bytes[] = {5, 0, 0, 0, 'a'};
+  struct lc_reader r = lc_reader(lc_slice(bytes, sizeof bytes));
+  assert_null(lc_read_bytes(&r).data);
+  assert_true(r.failed);
+  assert_int_equal(lc_read_u64(&r), 0);
+}
+
+static void test_arena(void **state) {
+  (void)state;
+  struct lc_arena a = {0};
+  for (int round = 0; round < 3; round++) {
+    for (size_t i = 1; i < 2000; i++) {
+      uint8_t *p = lc_arena_alloc(&a, i);
+      assert_int_equal((uintptr_t)p % 16, 0);
+      memset(p, (int)i, i);
+    }
+    lc_arena_reset(&a);
+  }
+  lc_arena_free(&a);
+}
+
+static void test_error_context(void **state) {
+  (void)state;
+  struct lc_error err;
+  assert_int_equal(lc_fail(&err, LC_INVALID, "no %s", "rows"), LC_INVALID);
+  assert_int_equal(lc_fail_context(&err, "table %d", 7), LC_INVALID);
+  assert_string_equal(err.text, "table 7: no rows");
+  lc_fail(&err, LC_IO, "again: %s", err.text); /* the argument may be the old text */
+  assert_string_equal(err.text, "again: table 7: no rows");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_hashes),        cmocka_unit_test(test_blake3_tree), cmocka_unit_test(test_varint),
+                                     cmocka_unit_test(test_reader_bounds), cmocka_unit_test(test_arena),       cmocka_unit_test(test_error_context)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
