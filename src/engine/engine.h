@@ -1,13 +1,12 @@
 /* The face of engine/ (and through it of store/): one database's tables, transactions, catalog, log records.
  *
- * A `struct lc_datastore` belongs to the thread that holds the database's baton: every call here is made by it, except
- * those on a `struct lc_snapshot`, which any one thread at a time may read while the owner goes on writing.
+ * A `struct lc_datastore` belongs to the thread that holds the database's baton: every call here is made by it.
  * At most one transaction is open at a time. Rows are BSATN everywhere (DESIGN idea 1).
  * Callers: host/ (ABI calls), sql/, live/, db/.
  */
 #ifndef LC_ENGINE_H
 #define LC_ENGINE_H
-#include "../types/types.h"
+#include "../store/store.h"
 
 /* Error numbers of the module ABI (spec/02 §6); the functions below return one of these, 0 for success. */
 enum lc_errno {
@@ -21,7 +20,6 @@ enum lc_errno {
 
 struct lc_datastore;
 struct lc_tx;
-struct lc_snapshot;
 struct lc_row_iter;
 
 /* ---- schema as the rest of the server sees it; pointers stay valid until the next schema change is committed ---- */
@@ -92,15 +90,11 @@ void lc_row_iter_close(struct lc_row_iter *it);
 
 /* ---- reads outside a transaction ---- */
 
-/* Reads the committed state of `ds` (baton holder only, no transaction open while the iterator lives) or of a snapshot. */
-struct lc_read_view { struct lc_datastore *ds; struct lc_snapshot *snapshot; /* NULL: current state */ };
+/* Reads the current state of `ds` (baton holder only). */
+struct lc_read_view { struct lc_datastore *ds; };
 int lc_view_scan(struct lc_read_view view, uint32_t table_id, struct lc_row_iter **out);
 int lc_view_scan_point(struct lc_read_view view, uint32_t index_id, struct lc_slice key, struct lc_row_iter **out, struct lc_error *err);
 uint64_t lc_view_row_count(struct lc_read_view view, uint32_t table_id);
-/* O(1) consistent snapshot of all tables; release from any thread (it flags, the writer reaps). NULL: out of memory. */
-struct lc_snapshot *lc_datastore_snapshot(struct lc_datastore *ds);
-void lc_snapshot_release(struct lc_snapshot *s);
-
 /* ---- commit: what changed ---- */
 
 struct lc_table_delta {
