@@ -1,0 +1,53 @@
+/* The face of wal/: the commit log of one database (spec/06 §10-§12, spec/07 §12). Payloads are opaque here.
+ *
+ * One thread appends (the baton holder); the log's own writer thread writes and syncs batches; any thread reads the durable end.
+ * After a failed write or sync the log is failed for good: nothing is retried, the durable end never moves again.
+ */
+#ifndef LC_WAL_H
+#define LC_WAL_H
+#include "../base/base.h"
+
+/* The file system as the log sees it; a simulator can stand in. Functions return 0 or -errno unless said. */
+struct lc_fs {
+  void *ctx;
+  int (*make_dir)(void *ctx, const char *path);                       /* existing is fine */
+  int (*list)(void *ctx, const char *dir, void (*fn)(void *arg, const char *name), void *arg);
+  int (*open)(void *ctx, const char *path, bool create);              /* read and write; handle >= 0 or -errno; create: must not exist */
+  int64_t (*size)(void *ctx, int fd);
+  int64_t (*read_at)(void *ctx, int fd, void *out, size_t n, uint64_t at);  /* bytes read (short at the end of the file) or -errno */
+  int (*write_at)(void *ctx, int fd, const void *data, size_t n, uint64_t at); /* all or -errno */
+  int (*sync)(void *ctx, int fd);
+  int (*sync_dir)(void *ctx, const char *path);
+  int (*rename)(void *ctx, const char *from, const char *to);
+  int (*unlink)(void *ctx, const char *path);
+  int (*truncate)(void *ctx, int fd, uint64_t size);
+  int (*lock)(void *ctx, const char *path);                           /* exclusive, held until closed: handle or -errno (-EWOULDBLOCK: taken) */
+  void (*close)(void *ctx, int fd);
+};
+extern const struct lc_fs lc_fs_posix;
+
+struct lc_wal;
+struct lc_wal_options {
+  uint64_t max_segment_bytes;                            /* 0: 1 GiB */
+  void *ctx;
+  void (*durable)(void *ctx, uint64_t durable_end);      /* writer thread, after each sync; may be NULL */
+  void (*failed)(void *ctx, const char *text);           /* writer thread, once; may be NULL */
+};
+
+/* Opens or creates DIR/clog and takes DIR/db.lock. A torn tail of the newest segment is cut off; damage anywhere else is refused
+ * (LC_CORRUPT: file, position, what was expected and found). LC_CONFLICT: another process has the lock. fs is borrowed. */
+enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct lc_wal_options *options, struct lc_wal **out, struct lc_error *err);
+/* Calls fn for every commit from the first: its first offset, its records, how many transactions; fn says how many bytes it used, which must be all. */
+enum lc_status lc_wal_replay(struct lc_wal *wal, uint64_t from_offset,
+                             enum lc_status (*fn)(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err), void *ctx,
+                             struct lc_error *err);
+/* Appends one transaction as a commit to the open batch (copied) and returns its offset. Nothing is written before lc_wal_submit. */
+uint64_t lc_wal_append(struct lc_wal *wal, struct lc_slice payload);
+/* Hands the open batch to the writer thread; waits while more than 64 MiB are unwritten (back-pressure). */
+void lc_wal_submit(struct lc_wal *wal);
+uint64_t lc_wal_next_offset(const struct lc_wal *wal);                 /* appending thread */
+uint64_t lc_wal_durable_end(const struct lc_wal *wal);                 /* offset of the last durable transaction + 1; any thread */
+bool lc_wal_wait_durable(struct lc_wal *wal, uint64_t end);            /* false: the log has failed */
+void lc_wal_close(struct lc_wal *wal);                                 /* writes what is submitted, joins the thread, frees */
+
+#endif
