@@ -28,9 +28,11 @@ struct lc_host_env {
   struct lc_identity database_identity;
   void *ctx;
   void (*log)(void *ctx, const struct lc_module_log_record *rec);
-  /* Called after an insert/update of a row of a scheduled table through the ABI; returns 0 or LC_ERRNO_SCHEDULE_TOO_LONG. */
+  /* Called after an insert/update of a row of a scheduled table through the ABI; returns 0 or LC_ERRNO_SCHEDULE_TOO_LONG; may be NULL. */
   int (*schedule_row)(void *ctx, uint32_t table_id, struct lc_slice row);
-  /* volatile_nonatomic_schedule_immediate */
+  /* Commits the transaction a procedure opened (its changes are broadcast without a caller); may be NULL where procedures do not run. */
+  void (*commit_tx)(void *ctx, struct lc_tx *tx);
+  /* volatile_nonatomic_schedule_immediate; may be NULL */
   void (*schedule_immediate)(void *ctx, struct lc_slice function, struct lc_slice args);
 };
 
@@ -69,7 +71,8 @@ struct lc_call_args {
 };
 /* Calls a reducer inside env->tx (spec/02 §3). Does not commit or roll back. Writes the documented Error record for user errors. */
 void lc_instance_call_reducer(struct lc_instance *inst, const struct lc_call_args *call, struct lc_call_result *out);
-/* Procedures of a thin host: no blocking calls; ret gets the BSATN return value. */
+/* Calls a procedure without an open transaction; ret gets the BSATN return value. Sleeping and outgoing HTTP trap with the text the
+ * reference gives on instances that cannot wait (spec/02 §5.9). */
 void lc_instance_call_procedure(struct lc_instance *inst, const struct lc_call_args *call, struct lc_buf *ret, struct lc_call_result *out);
 
 #endif
