@@ -6,10 +6,11 @@
 
 enum lc_sql_language { LC_SQL_SUBSCRIPTION, LC_SQL_ONE_OFF }; /* spec/05 §3.1, §3.2 */
 struct lc_sql_caller { struct lc_identity identity; bool is_owner; };
-enum lc_sql_kind { LC_SQL_SELECT, LC_SQL_COUNT, LC_SQL_INSERT, LC_SQL_UPDATE, LC_SQL_DELETE, LC_SQL_SET, LC_SQL_SHOW };
+enum lc_sql_kind { LC_SQL_SELECT, LC_SQL_COUNT };
 struct lc_plan;
 
-/* Parses, resolves and types `sql` (limit 50,000 bytes: LC_LIMIT). Error texts of spec/05 §4-§9 in *err. */
+/* Parses, resolves and types a SELECT over one table: `*`, `t.*`, columns, COUNT(*), WHERE with comparisons, AND, OR, LIMIT; joins and
+ * DML give LC_UNSUPPORTED. `sql` (limit 50,000 bytes: LC_LIMIT). Error texts of spec/05 §4-§9 in *err. */
 enum lc_status lc_sql_compile(struct lc_datastore *ds, struct lc_slice sql, enum lc_sql_language language, const struct lc_sql_caller *caller, struct lc_plan **out, struct lc_error *err);
 void lc_plan_free(struct lc_plan *plan);
 enum lc_sql_kind lc_plan_kind(const struct lc_plan *plan);
@@ -22,13 +23,9 @@ struct lc_slice lc_plan_key(const struct lc_plan *plan);
 
 /* Runs a SELECT or COUNT on a view; row callback gets each result row (bag semantics); returning false stops. */
 enum lc_status lc_plan_run(const struct lc_plan *plan, struct lc_read_view view, bool (*row)(void *ctx, struct lc_slice row), void *ctx, struct lc_error *err);
-/* Runs INSERT/UPDATE/DELETE in the open transaction; *n_rows = rows affected. */
-enum lc_status lc_plan_run_dml(const struct lc_plan *plan, struct lc_tx *tx, uint64_t *n_rows, struct lc_error *err);
-
 /* For single-table plans: does the row satisfy WHERE? */
 bool lc_plan_matches(const struct lc_plan *plan, struct lc_slice row);
 /* If every matching row must have column = value (a conjunct col = literal): column and BSATN value, for the predicate index. */
 bool lc_plan_equality(const struct lc_plan *plan, uint16_t *column, struct lc_slice *value);
-bool lc_plan_is_single_table(const struct lc_plan *plan);
 
 #endif
