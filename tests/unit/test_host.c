@@ -1,13 +1,11 @@
 /* The Wasm host with hand-written modules: checks and their texts, start-up order, outcomes of calls, budget, handles, tables. */
 #include "golden_modules.h"
 #include "host/host.h"
+#include "wat.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 static struct lc_error err;
 static char log_text[4096];
@@ -16,26 +14,6 @@ static void on_log(void *ctx, const struct lc_module_log_record *rec) {
   snprintf(log_text, sizeof log_text, "%d|%.*s|%.*s", rec->level, (int)rec->function.len, (const char *)rec->function.data, (int)rec->message.len, (const char *)rec->message.data);
 }
 static struct lc_host_env host_env = {.env = &lc_env_system, .database_identity = {{7}}, .log = on_log};
-
-/* Text format to bytes with wat2wasm. */
-static struct lc_slice assemble(const char *wat) {
-  static uint8_t bytes[1 << 16];
-  char in[] = "/tmp/lightcone-wat-XXXXXX", out[64], command[256];
-  int fd = mkstemp(in);
-  assert_true(fd >= 0);
-  assert_int_equal(write(fd, wat, strlen(wat)), strlen(wat));
-  close(fd);
-  snprintf(out, sizeof out, "%s.wasm", in);
-  snprintf(command, sizeof command, "wat2wasm --no-check %s -o %s", in, out);
-  assert_int_equal(system(command), 0);
-  FILE *f = fopen(out, "rb");
-  assert_non_null(f);
-  size_t n = fread(bytes, 1, sizeof bytes, f);
-  fclose(f);
-  unlink(in);
-  unlink(out);
-  return lc_slice(bytes, n);
-}
 
 #define IMPORTS                                                                                                                                       \
   "(import \"spacetime_10.0\" \"bytes_sink_write\" (func $sink (param i32 i32 i32) (result i32)))"                                                    \

@@ -1,0 +1,271 @@
+/* The actor: inbox, baton, drains, and the hand-over of their output (DESIGN idea 3 and 5).
+ *
+ * Invariants: a batch is executed exactly once, batches of one thread in the order submitted; whoever sees a non-empty inbox with the baton
+ * free runs it, so nothing waits for ever (release, then look again); a drain hands over every dirty client's output before the baton goes.
+ * Callers: api/ (submit, run), open.c (fields), the log writer thread (durable).
+ */
+#include "db_internal.h"
+#include <stdio.h>
+
+enum { DRAIN_LIMIT_NS = 5000000 }; /* a database gives up the baton after this long, so that others on the thread run */
+
+struct lc_db_batch *lc_db_batch_new(void) { return lc_alloc_zero(1, sizeof(struct lc_db_batch)); }
+
+struct lc_db_op *lc_db_batch_add(struct lc_db_batch *batch, enum lc_db_op_kind kind, struct lc_db_client *client) {
+  if (batch->n_ops == batch->cap_ops) {
+    uint32_t cap = batch->cap_ops ? batch->cap_ops * 2 : 16;
+    struct lc_db_op *ops = lc_realloc(batch->ops, cap * sizeof *ops);
+    if (!ops) return NULL;
+    batch->ops = ops;
+    batch->cap_ops = cap;
+  }
+  struct lc_db_op *op = &batch->ops[batch->n_ops++];
+  *op = (struct lc_db_op){.kind = kind, .client = client};
+  return op;
+}
+
+static void batch_free(struct lc_db_batch *b) {
+  lc_buf_free(&b->bytes);
+  lc_free(b->ops);
+  lc_free(b);
+}
+
+void lc_db_outbox_free(struct lc_db_outbox *o) {
+  if (!o) return;
+  for (uint32_t i = 0; i < o->n; i++) lc_buf_free(&o->entries[i].bytes);
+  lc_free(o->entries);
+  lc_free(o);
+}
+
+void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch) {
+  struct lc_db_batch *head = atomic_load_explicit(&db->inbox, memory_order_relaxed);
+  do batch->next = head;
+  while (!atomic_compare_exchange_weak_explicit(&db->inbox, &head, batch, memory_order_seq_cst, memory_order_relaxed));
+}
+
+uint64_t lc_db_durable_offset(const struct lc_db *db) { return db->wal ? lc_wal_durable_end(db->wal) : UINT64_MAX; }
+const struct lc_identity *lc_db_identity(const struct lc_db *db) { return &db->options.database_identity; }
+const struct lc_identity *lc_db_owner(const struct lc_db *db) { return &db->options.owner_identity; }
+const struct lc_module_def *lc_db_module_def(struct lc_db *db) { return lc_module_definition(db->module); }
+const struct lc_hash *lc_db_program_hash(struct lc_db *db) { return lc_module_hash(db->module); }
+struct lc_datastore *lc_db_datastore(struct lc_db *db) { return db->ds; }
+enum lc_status lc_db_logs(struct lc_db *db, uint64_t n_lines, struct lc_buf *out, struct lc_error *err) { return module_log_read(db->log, n_lines, out, err); }
+enum lc_status lc_db_logs_follow(struct lc_db *db, void (*fn)(void *, struct lc_slice), void *ctx) { return module_log_follow(db->log, fn, ctx); }
+void lc_db_logs_unfollow(struct lc_db *db, void (*fn)(void *, struct lc_slice), void *ctx) { module_log_unfollow(db->log, fn, ctx); }
+
+/* ---- operations ---- */
+
+static void run_connect(struct lc_db *db, struct lc_db_client *c) {
+  struct lc_error err = {0};
+  enum lc_status st = db_connect(db, &c->identity, &c->connection_id, c->jwt_payload, &err);
+  c->is_connected = st == LC_OK;
+  c->all_prev = NULL;
+  c->all_next = db->all_clients;
+  if (db->all_clients) db->all_clients->all_prev = c;
+  db->all_clients = c;
+  db_mark_dirty(db, c);
+  c->ops->connected(c, st, err.text);
+}
+
+static void run_disconnect(struct lc_db *db, struct lc_db_client *c) {
+  if (c->is_connected) {
+    lc_live_drop_client(db->live, c);
+    db_disconnect(db, &c->identity, &c->connection_id);
+  }
+  c->is_connected = false;
+  c->is_closing = true;
+  if (c->all_prev) c->all_prev->all_next = c->all_next;
+  else db->all_clients = c->all_next;
+  if (c->all_next) c->all_next->all_prev = c->all_prev;
+  db_mark_dirty(db, c);
+  c->ops->closed(c);
+}
+
+static void run_subscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args) {
+  struct lc_error err = {0};
+  const struct lc_query_rows *rows = NULL;
+  uint32_t n_rows = 0;
+  struct lc_sql_caller caller = {.identity = c->identity, .is_owner = c->is_owner};
+  struct lc_slice *queries = lc_alloc_zero(op->n_queries ? op->n_queries : 1, sizeof *queries);
+  struct lc_reader r = lc_reader(args);
+  for (uint32_t i = 0; queries && i < op->n_queries; i++) queries[i] = lc_read_bytes(&r);
+  enum lc_status st = queries && !r.failed ? lc_live_subscribe(db->live, c, &caller, op->query_set_id, op->n_queries, queries, &rows, &n_rows, &err)
+                                           : lc_fail(&err, LC_NOMEM, "out of memory");
+  db_mark_dirty(db, c);
+  if (st == LC_OK) c->ops->subscribe_applied(c, op, rows, n_rows);
+  else c->ops->subscription_error(c, op, err.text);
+  lc_free(queries);
+}
+
+static void run_unsubscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op) {
+  struct lc_error err = {0};
+  const struct lc_query_rows *rows = NULL;
+  uint32_t n_rows = 0;
+  bool want_rows = (op->flags & 1) != 0;
+  enum lc_status st = lc_live_unsubscribe(db->live, c, op->query_set_id, want_rows, &rows, &n_rows, &err);
+  static const struct lc_query_rows none;
+  db_mark_dirty(db, c);
+  if (st == LC_OK) c->ops->unsubscribe_applied(c, op, want_rows ? (rows ? rows : &none) : NULL, n_rows);
+  else c->ops->subscription_error(c, op, err.text);
+}
+
+static void run_one_off(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice sql) {
+  struct lc_error err = {0};
+  struct lc_query_rows rows = {0};
+  struct lc_sql_caller caller = {.identity = c->identity, .is_owner = c->is_owner};
+  enum lc_status st = lc_live_one_off(db->live, &caller, sql, &rows, &err);
+  db_mark_dirty(db, c);
+  c->ops->one_off_result(c, op, st == LC_OK ? &rows : NULL, st == LC_OK ? NULL : err.text);
+}
+
+static void run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args) {
+  const struct lc_module_def *def = lc_module_definition(db->module);
+  const struct lc_env *env = db->options.env;
+  struct lc_error err = {0};
+  const struct lc_function_def *fn = NULL;
+  uint32_t id = 0;
+  for (uint32_t i = 0; i < def->n_procedures && !fn; i++) {
+    if (!lc_slice_eq(def->procedures[i].name, name) || (def->procedures[i].is_private && !c->is_owner)) continue;
+    fn = &def->procedures[i];
+    id = i;
+  }
+  db_mark_dirty(db, c);
+  if (!fn) {
+    c->ops->procedure_result(c, op, NULL, "No such procedure", 0, 0);
+    return;
+  }
+  struct lc_reader r = lc_reader(args);
+  if (lc_bsatn_validate(fn->params, &def->typespace, &r, &err) != LC_OK) {
+    lc_fail_context(&err, "invalid arguments for procedure %.*s", (int)name.len, (const char *)name.data);
+    c->ops->procedure_result(c, op, NULL, err.text, 0, 0);
+    return;
+  }
+  if (db_need_instance(db, &err) != LC_OK) {
+    lc_fail_context(&err, "The module instance encountered a fatal error");
+    c->ops->procedure_result(c, op, NULL, err.text, 0, 0);
+    return;
+  }
+  int64_t now = env->now_us(env->ctx);
+  struct lc_call_args call = {.function_name = fn->name, .id = id, .sender = c->identity, .connection_id = c->connection_id, .timestamp_us = now, .args = args};
+  struct lc_call_result res;
+  struct lc_buf ret = {0};
+  lc_instance_call_procedure(db->instance, &call, &ret, &res);
+  if (res.status == LC_CALL_OK) {
+    struct lc_slice value = lc_buf_slice(&ret);
+    c->ops->procedure_result(c, op, &value, NULL, now, env->now_us(env->ctx) - now);
+  } else if (res.status == LC_CALL_BUDGET) {
+    c->ops->procedure_result(c, op, NULL, "Procedure terminated due to insufficient budget", 0, 0);
+  } else {
+    lc_fail(&err, LC_TRAP, "The module instance encountered a fatal error: %.*s", (int)res.message.len, (const char *)res.message.data);
+    c->ops->procedure_result(c, op, NULL, err.text, 0, 0);
+  }
+  lc_buf_free(&ret);
+  if (res.instance_dead) {
+    lc_instance_free(db->instance);
+    db->instance = NULL;
+  }
+}
+
+static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct lc_db_op *op) {
+  struct lc_slice name = lc_slice(b->bytes.data + op->name_at, op->name_len);
+  struct lc_slice args = lc_slice(b->bytes.data + op->args_at, op->args_len);
+  struct lc_db_client *c = op->client;
+  struct lc_reducer_outcome outcome;
+  /* What a client sent before it was refused or after it left has no effect. */
+  if (op->kind > LC_OP_DISCONNECT && op->kind != LC_OP_FUNCTION && !c->is_connected) return;
+  switch (op->kind) {
+  case LC_OP_CALL_REDUCER: db_call_reducer(db, c, op, name, args, &c->identity, &c->connection_id, c->is_owner, &outcome); break;
+  case LC_OP_CALL_PROCEDURE: run_procedure(db, c, op, name, args); break;
+  case LC_OP_CONNECT: run_connect(db, c); break;
+  case LC_OP_DISCONNECT: run_disconnect(db, c); break;
+  case LC_OP_SUBSCRIBE: run_subscribe(db, c, op, args); break;
+  case LC_OP_UNSUBSCRIBE: run_unsubscribe(db, c, op); break;
+  case LC_OP_ONE_OFF: run_one_off(db, c, op, name); break;
+  case LC_OP_FUNCTION: op->function(db, op->arg); break;
+  }
+}
+
+/* ---- output of a drain ---- */
+
+static struct lc_db_outbox_entry *outbox_add(struct lc_db *db, struct lc_db_client *c) {
+  struct lc_db_outbox **slot = &db->outboxes[c->thread_index * 2 + (c->confirmed ? 0 : 1)];
+  struct lc_db_outbox *o = *slot;
+  if (!o) {
+    o = *slot = lc_alloc_zero(1, sizeof *o);
+    if (!o) return NULL;
+    o->db = db;
+    o->release_offset = c->confirmed && db->wal ? db->next_offset : UINT64_MAX;
+  }
+  if (o->n == o->cap) {
+    uint32_t cap = o->cap ? o->cap * 2 : 16;
+    struct lc_db_outbox_entry *entries = lc_realloc(o->entries, cap * sizeof *entries);
+    if (!entries) return NULL;
+    o->entries = entries;
+    o->cap = cap;
+  }
+  return &o->entries[o->n++];
+}
+
+static void hand_over(struct lc_db *db) {
+  if (db->wal) lc_wal_submit(db->wal);
+  for (struct lc_db_client *c = db->dirty, *next; c; c = next) {
+    next = c->dirty_next;
+    c->dirty_next = NULL;
+    c->is_dirty = false;
+    if (c->out.len == 0 && !c->is_closing) continue;
+    struct lc_db_outbox_entry *e = outbox_add(db, c);
+    if (!e) lc_panic("out of memory while handing over %zu bytes of answers", c->out.len);
+    *e = (struct lc_db_outbox_entry){.client = c, .bytes = c->out, .closed = c->is_closing};
+    c->out = (struct lc_buf){0};
+  }
+  db->dirty = NULL;
+  const struct lc_db_callbacks *cb = &db->options.callbacks;
+  for (uint32_t i = 0; i < db->options.n_threads * 2; i++) {
+    struct lc_db_outbox *o = db->outboxes[i];
+    if (!o) continue;
+    db->outboxes[i] = NULL;
+    cb->deliver(cb->ctx, i / 2, o);
+  }
+  module_log_flush(db->log);
+}
+
+/* Takes every batch that waits and executes them, oldest first. */
+static bool drain_once(struct lc_db *db) {
+  struct lc_db_batch *newest = atomic_exchange_explicit(&db->inbox, NULL, memory_order_acquire), *oldest = NULL;
+  if (!newest) return false;
+  while (newest) {
+    struct lc_db_batch *next = newest->next;
+    newest->next = oldest;
+    oldest = newest;
+    newest = next;
+  }
+  while (oldest) {
+    struct lc_db_batch *b = oldest;
+    oldest = b->next;
+    for (uint32_t i = 0; i < b->n_ops; i++) run_op(db, b, &b->ops[i]);
+    batch_free(b);
+  }
+  hand_over(db);
+  return true;
+}
+
+bool lc_db_run(struct lc_db *db) {
+  const struct lc_env *env = db->options.env;
+  bool ran = false;
+  while (atomic_load_explicit(&db->inbox, memory_order_seq_cst)) {
+    if (atomic_exchange_explicit(&db->baton_held, true, memory_order_acquire)) return ran; /* the holder will look again */
+    int64_t start = env->monotonic_ns(env->ctx);
+    bool more = true, hogs = false;
+    while (more && !hogs) {
+      more = drain_once(db);
+      ran = ran || more;
+      hogs = more && env->monotonic_ns(env->ctx) - start > DRAIN_LIMIT_NS;
+    }
+    atomic_store_explicit(&db->baton_held, false, memory_order_seq_cst);
+    if (hogs && atomic_load_explicit(&db->inbox, memory_order_seq_cst)) {
+      db->options.callbacks.wake(db->options.callbacks.ctx, db);
+      return true;
+    }
+  }
+  return ran;
+}

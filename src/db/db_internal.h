@@ -1,0 +1,70 @@
+/* Inside of db/: the state of one running database. Everything below `baton_held` belongs to the baton holder unless said. */
+#ifndef LC_DB_INTERNAL_H
+#define LC_DB_INTERNAL_H
+#include "../wal/wal.h"
+#include "db.h"
+#include <pthread.h>
+
+struct module_log;
+
+/* Name to reducer index: open addressing, built once per program. */
+struct name_index { uint32_t mask; uint32_t *slots; /* index + 1; 0 = empty */ };
+
+struct lc_db {
+  struct lc_db_options options;
+  char *dir;                                  /* owned copy; NULL in memory */
+  /* inbox: Treiber stack of batches, newest first; any thread pushes, the baton holder takes all */
+  _Atomic(struct lc_db_batch *) inbox;
+  atomic_bool baton_held;
+  atomic_bool closing;
+  atomic_bool log_failed;                     /* the commit log failed: the database answers nothing more */
+
+  struct lc_datastore *ds;
+  struct lc_wal *wal;                         /* NULL in memory */
+  struct lc_live *live;
+  struct module_log *log;                     /* its own lock; any thread */
+  struct lc_module *module;
+  struct lc_instance *instance;               /* NULL after a trap: made anew by the next call */
+  struct lc_host_env host_env;
+  struct name_index reducers;
+  int32_t connect_reducer, disconnect_reducer, init_reducer; /* -1: none */
+
+  uint64_t next_offset;                       /* of the transaction log; counts in memory too */
+  struct lc_buf record;                       /* scratch: record payload of the commit being made */
+  struct lc_db_client *dirty;                 /* clients with output in this drain */
+  struct lc_db_client *all_clients;
+  struct lc_db_outbox **outboxes;             /* 2 per network thread: confirmed, unconfirmed */
+  /* emission in progress (transaction fan-out): whose result carries its own update */
+  struct lc_db_client *emit_caller; const struct lc_db_op *emit_op; struct lc_reducer_outcome *emit_outcome; bool emit_done;
+};
+
+/* ---- call.c ---- */
+/* Runs one reducer in a transaction of its own, commits, fans out. caller/op may be NULL (HTTP). Answers the caller through its ops. */
+void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args,
+                     const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, struct lc_reducer_outcome *out);
+/* Connect transaction (spec/06 §9.2). LC_OK, or the reason for refusing in *err. */
+enum lc_status db_connect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn, struct lc_slice jwt, struct lc_error *err);
+void db_disconnect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn);
+/* Commits tx, appends its record, fans out. inputs may be NULL. Returns true if it took an offset. */
+bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs);
+/* Makes sure there is an instance. */
+enum lc_status db_need_instance(struct lc_db *db, struct lc_error *err);
+/* Calls a reducer by index in the open transaction; a dead instance is freed. */
+void db_invoke(struct lc_db *db, struct lc_tx *tx, uint32_t index, const struct lc_identity *sender, const struct lc_connection_id *conn, int64_t ts_us, struct lc_slice args,
+               struct lc_call_result *out);
+int32_t db_find_reducer(const struct lc_db *db, struct lc_slice name); /* -1: none */
+enum lc_status db_set_module(struct lc_db *db, struct lc_module *m, struct lc_instance *inst); /* takes over both references */
+void db_mark_dirty(struct lc_db *db, struct lc_db_client *c);
+
+/* ---- module_log.c: JSON lines by UTC day in DIR/module_logs; in memory (last 1 MiB) without a directory ---- */
+struct module_log *module_log_open(const char *dir, struct lc_error *err);
+void module_log_close(struct module_log *log);
+void module_log_adopt(struct module_log *to, struct module_log *from);
+void module_log_record(struct module_log *log, const struct lc_module_log_record *rec);
+void module_log_engine(struct module_log *log, uint8_t level, int64_t ts_us, const char *function, const char *fmt, ...) LC_PRINTF(5, 6);
+void module_log_flush(struct module_log *log);
+enum lc_status module_log_read(struct module_log *log, uint64_t n_lines, struct lc_buf *out, struct lc_error *err);
+enum lc_status module_log_follow(struct module_log *log, void (*fn)(void *, struct lc_slice), void *ctx);
+void module_log_unfollow(struct module_log *log, void (*fn)(void *, struct lc_slice), void *ctx);
+
+#endif

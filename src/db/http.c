@@ -1,0 +1,113 @@
+/* What HTTP asks of a database: calls and SQL statements, each with a connection of its own (spec/06 §9.2, spec/04 §3.6-§3.7),
+ * and the update of its program. Runs inside an LC_OP_FUNCTION, so with the baton. */
+#include "db_internal.h"
+#include <stdio.h>
+
+void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, struct lc_slice jwt_payload, struct lc_slice reducer, struct lc_slice args,
+                     struct lc_reducer_outcome *out) {
+  const struct lc_env *env = db->options.env;
+  struct lc_connection_id conn;
+  struct lc_error err = {0};
+  env->random(env->ctx, conn.bytes, sizeof conn.bytes);
+  if (db_connect(db, caller, &conn, jwt_payload, &err) != LC_OK) {
+    lc_buf_clear(&db->record);
+    lc_buf_str(&db->record, err.text);
+    *out = (struct lc_reducer_outcome){.status = err.status == LC_BUDGET ? LC_REDUCER_OUT_OF_ENERGY : err.status == LC_TRAP ? LC_REDUCER_FAILED_INTERNAL : LC_REDUCER_FAILED_USER,
+                                       .message = lc_buf_slice(&db->record),
+                                       .timestamp_us = env->now_us(env->ctx),
+                                       .tx_offset = db->next_offset};
+    return;
+  }
+  bool is_owner = memcmp(caller, &db->options.owner_identity, sizeof *caller) == 0;
+  db_call_reducer(db, NULL, NULL, reducer, args, caller, &conn, is_owner, out);
+  /* the text lies in the record buffer, which the next commit overwrites */
+  struct lc_buf text = db->record;
+  db->record = (struct lc_buf){0};
+  db_disconnect(db, caller, &conn);
+  lc_buf_free(&db->record);
+  db->record = text;
+  out->tx_offset = db->next_offset;
+}
+
+struct json_rows { struct lc_buf *out; const struct lc_type *row_type; bool first; struct lc_error *err; bool failed; };
+
+static bool json_row(void *ctx, struct lc_slice row) {
+  struct json_rows *j = ctx;
+  struct lc_reader r = lc_reader(row);
+  if (!j->first) lc_buf_str(j->out, ",");
+  j->first = false;
+  j->failed = lc_json_write_value(j->out, j->row_type, NULL, &r, LC_JSON_U, j->err) != LC_OK || !lc_buf_ok(j->out);
+  return !j->failed;
+}
+
+static void json_schema(struct lc_buf *out, const struct lc_type *row_type) {
+  lc_buf_str(out, "{\"elements\":[");
+  for (uint32_t i = 0; i < row_type->n_fields; i++) {
+    const struct lc_type_field *f = &row_type->fields[i];
+    lc_buf_str(out, i ? ",{\"name\":" : "{\"name\":");
+    if (f->has_name) {
+      lc_buf_str(out, "{\"some\":");
+      lc_json_escape(out, f->name);
+      lc_buf_str(out, "}");
+    } else {
+      lc_buf_str(out, "{\"none\":[]}");
+    }
+    lc_buf_str(out, ",\"algebraic_type\":");
+    lc_json_write_type(out, f->type);
+    lc_buf_str(out, "}");
+  }
+  lc_buf_str(out, "]}");
+}
+
+enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_error *err) {
+  const struct lc_env *env = db->options.env;
+  int64_t start = env->now_us(env->ctx);
+  struct lc_plan *plan;
+  enum lc_status st = lc_sql_compile(db->ds, sql, LC_SQL_ONE_OFF, caller, &plan, err);
+  *tx_offset = db->next_offset;
+  if (st != LC_OK) return st;
+  struct json_rows j = {.out = out, .row_type = lc_plan_row_type(plan), .first = true, .err = err};
+  lc_buf_str(out, "[{\"schema\":");
+  json_schema(out, j.row_type);
+  lc_buf_str(out, ",\"rows\":[");
+  st = lc_plan_run(plan, (struct lc_read_view){.ds = db->ds}, json_row, &j, err);
+  if (st == LC_OK && j.failed) st = lc_buf_ok(out) ? err->status : lc_fail(err, LC_NOMEM, "out of memory while writing the rows of the answer");
+  lc_plan_free(plan);
+  if (st != LC_OK) return st;
+  lc_buf_printf(out, "],\"total_duration_micros\":%lld,\"stats\":{\"rows_inserted\":0,\"rows_deleted\":0,\"rows_updated\":0}}]", (long long)(env->now_us(env->ctx) - start));
+  return lc_buf_ok(out) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory while writing the answer");
+}
+
+enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t program_kind, uint64_t *tx_offset, struct lc_error *err) {
+  struct lc_module *module;
+  struct lc_instance *instance;
+  *tx_offset = db->next_offset;
+  enum lc_status st = lc_module_load(program, program_kind, &db->options.limits, &db->host_env, &module, err);
+  if (st != LC_OK) return st;
+  if (memcmp(lc_module_hash(module), lc_module_hash(db->module), sizeof(struct lc_hash)) == 0) { /* nothing changes: no transaction */
+    lc_module_unref(module);
+    return LC_OK;
+  }
+  st = lc_instance_new(module, &db->host_env, &instance, err);
+  if (st != LC_OK) {
+    lc_module_unref(module);
+    return st;
+  }
+  struct lc_module_facts facts = {.database = db->options.database_identity,
+                                  .owner = db->options.owner_identity,
+                                  .program_kind = program_kind,
+                                  .program_hash = *lc_module_hash(module),
+                                  .program_bytes = program};
+  struct lc_tx *tx = lc_tx_begin(db->ds);
+  st = tx ? lc_schema_update(tx, lc_module_definition(module), &facts, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  if (st == LC_OK) st = db_set_module(db, module, instance);
+  if (st != LC_OK) {
+    if (tx) lc_tx_rollback(tx);
+    lc_instance_free(instance);
+    lc_module_unref(module);
+    return st;
+  }
+  db_commit(db, tx, NULL);
+  *tx_offset = db->next_offset;
+  return LC_OK;
+}

@@ -1,0 +1,227 @@
+/* Life of a database: first publish, start with replay, close (spec/06 §9.1, §9.3; spec/07 §12).
+ *
+ * A first publish runs in memory up to and including `init`; only when that succeeded are files made, so a failing publish leaves
+ * nothing behind. At start, clients left in st_client by a crash get their disconnect reducer before anyone connects.
+ */
+#include "db_internal.h"
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+static void on_module_log(void *ctx, const struct lc_module_log_record *rec) {
+  struct lc_db *db = ctx;
+  module_log_record(db->log, rec);
+}
+
+/* A procedure's transaction: no inputs, broadcast without a caller. */
+static void on_commit(void *ctx, struct lc_tx *tx) { db_commit(ctx, tx, NULL); }
+
+static void on_durable(void *ctx, uint64_t durable_end) {
+  struct lc_db *db = ctx;
+  db->options.callbacks.durable(db->options.callbacks.ctx, db, durable_end);
+}
+
+/* After a failed write or fsync the state in memory is ahead of the disk and nothing can be promised any more. */
+static void on_log_failed(void *ctx, const char *text) {
+  struct lc_db *db = ctx;
+  char hex[65];
+  lc_identity_hex(&db->options.database_identity, hex);
+  lc_panic("commit log of database %s failed: %s; the server stops, restart it when the disk is well: confirmed transactions are safe", hex, text);
+}
+
+static enum lc_status replay_commit(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err) {
+  struct lc_db *db = ctx;
+  enum lc_status st = lc_datastore_replay(db->ds, records, n_tx, consumed, err);
+  if (st != LC_OK) return lc_fail_context(err, "transaction %llu", (unsigned long long)first_offset), st;
+  db->next_offset = first_offset + n_tx;
+  return LC_OK;
+}
+
+static enum lc_status append_payload(struct lc_db *db, struct lc_error *err) {
+  if (!lc_buf_ok(&db->record)) return lc_fail(err, LC_NOMEM, "out of memory while encoding a log record");
+  if (db->wal) {
+    lc_wal_append(db->wal, lc_buf_slice(&db->record));
+    lc_wal_submit(db->wal);
+  }
+  db->next_offset++;
+  return LC_OK;
+}
+
+static enum lc_status open_wal(struct lc_db *db, struct lc_error *err) {
+  if (!db->dir) return LC_OK;
+  if (mkdir(db->dir, 0755) != 0 && errno != EEXIST) return lc_fail(err, LC_IO, "cannot create folder %s: %s", db->dir, strerror(errno));
+  struct lc_wal_options o = {.ctx = db, .durable = on_durable, .failed = on_log_failed};
+  return lc_wal_open(&lc_fs_posix, db->dir, &o, &db->wal, err);
+}
+
+/* Creates the schema and runs init in one transaction, all in memory; leaves the record payload of it in `init_record`. */
+static enum lc_status first_publish(struct lc_db *db, struct lc_slice program, uint8_t kind, struct lc_buf *bootstrap, struct lc_buf *init_record, struct lc_error *err) {
+  const struct lc_env *env = db->options.env;
+  enum lc_status st = lc_datastore_bootstrap_record(db->ds, bootstrap);
+  if (st != LC_OK) return lc_fail(err, st, "out of memory while writing the system tables");
+  struct lc_module_facts facts = {.database = db->options.database_identity,
+                                  .owner = db->options.owner_identity,
+                                  .program_kind = kind,
+                                  .program_hash = *lc_module_hash(db->module),
+                                  .program_bytes = program};
+  struct lc_tx *tx = lc_tx_begin(db->ds);
+  if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
+  st = lc_schema_create(tx, lc_module_definition(db->module), &facts, err);
+  if (st == LC_OK && db->init_reducer >= 0) {
+    struct lc_call_result res;
+    static const struct lc_connection_id nobody;
+    db_invoke(db, tx, (uint32_t)db->init_reducer, &db->options.owner_identity, &nobody, env->now_us(env->ctx), lc_slice(NULL, 0), &res);
+    if (res.status == LC_CALL_USER_ERROR) st = lc_fail(err, LC_INVALID, "%.*s", (int)res.message.len, (const char *)res.message.data);
+    else if (res.status == LC_CALL_BUDGET) st = lc_fail(err, LC_BUDGET, "reducer ran out of energy");
+    else if (res.status != LC_CALL_OK) st = lc_fail(err, LC_TRAP, "The instance encountered a fatal error.");
+    if (res.instance_dead) {
+      lc_instance_free(db->instance);
+      db->instance = NULL;
+    }
+  }
+  if (st != LC_OK) {
+    lc_tx_rollback(tx);
+    return st;
+  }
+  const struct lc_tx_delta *delta;
+  static const struct lc_tx_inputs no_inputs;
+  lc_tx_commit(tx, &delta);
+  lc_tx_record_encode(init_record, delta, &no_inputs);
+  lc_tx_delta_release(db->ds, delta);
+  module_log_engine(db->log, 2, env->now_us(env->ctx), "__spacetimedb__", "Database initialized");
+  return lc_buf_ok(init_record) && lc_buf_ok(bootstrap) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory while encoding the first transaction");
+}
+
+static enum lc_status create(struct lc_db *db, struct lc_slice program, uint8_t kind, struct lc_error *err) {
+  struct lc_buf bootstrap = {0}, init_record = {0};
+  enum lc_status st = first_publish(db, program, kind, &bootstrap, &init_record, err);
+  if (st == LC_OK) st = open_wal(db, err);
+  if (st == LC_OK && db->wal && lc_wal_next_offset(db->wal) != 0) st = lc_fail(err, LC_CONFLICT, "folder %s holds a commit log already", db->dir);
+  if (st == LC_OK) {
+    struct lc_buf *records[2] = {&bootstrap, &init_record};
+    for (int i = 0; i < 2 && st == LC_OK; i++) {
+      lc_buf_free(&db->record);
+      db->record = *records[i];
+      *records[i] = (struct lc_buf){0};
+      st = append_payload(db, err);
+    }
+  }
+  if (st == LC_OK && db->wal && !lc_wal_wait_durable(db->wal, db->next_offset)) st = lc_fail(err, LC_IO, "the commit log in %s could not be written", db->dir);
+  lc_buf_free(&bootstrap);
+  lc_buf_free(&init_record);
+  return st;
+}
+
+/* Everyone who was connected when the server went down leaves now (spec/06 §9.3). */
+static enum lc_status disconnect_leftovers(struct lc_db *db, struct lc_error *err) {
+  struct lc_read_view view = {.ds = db->ds};
+  uint64_t n = lc_view_row_count(view, LC_ST_CLIENT), got = 0;
+  if (n == 0) return LC_OK;
+  struct lc_identity *ids = lc_alloc_zero(n, sizeof *ids);
+  struct lc_connection_id *conns = lc_alloc_zero(n, sizeof *conns);
+  struct lc_row_iter *it = NULL;
+  if (!ids || !conns || lc_view_scan(view, LC_ST_CLIENT, &it) != LC_ERRNO_OK) {
+    lc_free(ids);
+    lc_free(conns);
+    return lc_fail(err, LC_NOMEM, "out of memory while disconnecting the clients of before");
+  }
+  for (struct lc_slice row; got < n && (row = lc_row_iter_next(it)).data; got++) {
+    lc_assert(row.len == sizeof *ids + sizeof *conns);
+    memcpy(ids[got].bytes, row.data, sizeof *ids);
+    memcpy(conns[got].bytes, row.data + sizeof *ids, sizeof *conns);
+  }
+  lc_row_iter_close(it);
+  for (uint64_t i = 0; i < got; i++) db_disconnect(db, &ids[i], &conns[i]);
+  if (db->wal) lc_wal_submit(db->wal);
+  lc_free(ids);
+  lc_free(conns);
+  return LC_OK;
+}
+
+static enum lc_status load_program(struct lc_db *db, struct lc_slice program, uint8_t kind, struct lc_error *err) {
+  struct lc_module *module;
+  struct lc_instance *instance;
+  enum lc_status st = lc_module_load(program, kind, &db->options.limits, &db->host_env, &module, err);
+  if (st != LC_OK) return st;
+  st = lc_instance_new(module, &db->host_env, &instance, err);
+  if (st == LC_OK && (st = db_set_module(db, module, instance)) != LC_OK) {
+    lc_fail(err, st, "out of memory");
+    lc_instance_free(instance);
+  }
+  if (st != LC_OK) lc_module_unref(module);
+  return st;
+}
+
+static enum lc_status start_existing(struct lc_db *db, struct lc_error *err) {
+  enum lc_status st = open_wal(db, err);
+  if (st != LC_OK) return st;
+  st = lc_wal_replay(db->wal, 0, replay_commit, db, err);
+  if (st != LC_OK) return st;
+  struct lc_module_facts facts;
+  st = lc_datastore_module(db->ds, &facts);
+  if (st != LC_OK) return lc_fail(err, st, "the commit log in %s holds no module", db->dir);
+  char stored[65], wanted[65];
+  lc_identity_hex(&facts.database, stored);
+  lc_identity_hex(&db->options.database_identity, wanted);
+  if (strcmp(stored, wanted) != 0) return lc_fail(err, LC_CORRUPT, "mismatched database identity: %s != %s", stored, wanted);
+  lc_identity_hex(&facts.owner, stored);
+  lc_identity_hex(&db->options.owner_identity, wanted);
+  if (strcmp(stored, wanted) != 0) return lc_fail(err, LC_CORRUPT, "mismatched owner identity: %s != %s", stored, wanted);
+  st = load_program(db, facts.program_bytes, facts.program_kind, err);
+  return st == LC_OK ? disconnect_leftovers(db, err) : st;
+}
+
+enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program, uint8_t program_kind, struct lc_db **out, struct lc_error *err) {
+  struct lc_db *db = lc_alloc_zero(1, sizeof *db);
+  if (!db) return lc_fail(err, LC_NOMEM, "out of memory");
+  db->options = *o;
+  db->dir = o->dir ? lc_strdup_n(o->dir, strlen(o->dir)) : NULL;
+  db->options.dir = db->dir;
+  db->connect_reducer = db->disconnect_reducer = db->init_reducer = -1;
+  db->outboxes = lc_alloc_zero((size_t)o->n_threads * 2 + 2, sizeof(struct lc_db_outbox *));
+  enum lc_status st = db->outboxes && (!o->dir || db->dir) ? lc_datastore_new(o->env, &db->ds, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  if (st == LC_OK && !(db->live = lc_live_new(db->ds))) st = lc_fail(err, LC_NOMEM, "out of memory");
+  db->host_env = (struct lc_host_env){
+      .env = o->env, .ds = db->ds, .database_identity = o->database_identity, .ctx = db, .log = on_module_log, .commit_tx = on_commit};
+  bool is_new = program.data != NULL;
+  /* the log of a database that may never be lives in memory until it is born */
+  if (st == LC_OK && !(db->log = module_log_open(is_new ? NULL : db->dir, err))) st = err->status;
+  if (st == LC_OK && is_new) {
+    st = load_program(db, program, program_kind, err);
+    if (st == LC_OK) st = create(db, program, program_kind, err);
+    if (st == LC_OK && db->dir) {
+      struct module_log *file_log = module_log_open(db->dir, err);
+      if (!file_log) st = err->status;
+      else {
+        module_log_adopt(file_log, db->log);
+        db->log = file_log;
+      }
+    }
+  } else if (st == LC_OK && db->dir) {
+    st = start_existing(db, err);
+  } else if (st == LC_OK) {
+    st = lc_fail(err, LC_INVALID, "a database without a program and without a folder cannot be opened");
+  }
+  if (st != LC_OK) {
+    lc_db_close(db);
+    return st;
+  }
+  *out = db;
+  return LC_OK;
+}
+
+void lc_db_close(struct lc_db *db) {
+  if (!db) return;
+  if (db->options.callbacks.deliver && db->log) lc_db_run(db);
+  if (db->wal) lc_wal_close(db->wal);
+  lc_live_free(db->live);
+  if (db->instance) lc_instance_free(db->instance);
+  lc_module_unref(db->module);
+  lc_datastore_free(db->ds);
+  module_log_close(db->log);
+  lc_buf_free(&db->record);
+  lc_free(db->reducers.slots);
+  lc_free(db->outboxes);
+  lc_free(db->dir);
+  lc_free(db);
+}

@@ -1,0 +1,215 @@
+/* One database end to end inside the process: publish, connect, subscribe, call, deltas to others, errors, restart with everything there. */
+#include "db/db.h"
+#include "golden_modules.h"
+#include "wat.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+#include <signal.h>
+
+static struct lc_error err;
+static char dir[64];
+static char events[8192]; /* what clients were told, a word each */
+static atomic_int wakes;
+
+static void say(const char *fmt, ...) LC_PRINTF(1, 2);
+static void say(const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  size_t at = strlen(events);
+  vsnprintf(events + at, sizeof events - at, fmt, ap);
+  va_end(ap);
+}
+#define NAME(c) ((const char *)(c)->user)
+static void on_connected(struct lc_db_client *c, enum lc_status st, const char *text) {
+  (void)text;
+  say("%s:connected=%d ", NAME(c), (int)st);
+  lc_buf_str(&c->out, "x");
+}
+static void put_sets(const struct lc_set_update *sets, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t k = 0; k < sets[i].n; k++)
+      say("[%u %.*s +%u-%u]", sets[i].query_set_id, (int)sets[i].deltas[k]->table_name.len, (const char *)sets[i].deltas[k]->table_name.data, sets[i].deltas[k]->n_inserts, sets[i].deltas[k]->n_deletes);
+}
+static void on_result(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_reducer_outcome *o) {
+  say("%s:result%u=%d'%.*s'", NAME(c), op->request_id, (int)o->status, (int)o->message.len, (const char *)o->message.data);
+  put_sets(o->sets, o->n_sets);
+  say(" ");
+  lc_buf_str(&c->out, "x");
+}
+static void on_update(struct lc_db_client *c, const struct lc_set_update *sets, uint32_t n) {
+  say("%s:update", NAME(c));
+  put_sets(sets, n);
+  say(" ");
+  lc_buf_str(&c->out, "x");
+}
+static void on_applied(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n) {
+  say("%s:applied%u", NAME(c), op->request_id);
+  for (uint32_t i = 0; rows && i < n; i++) say("(%u)", rows[i].n_rows);
+  say(" ");
+}
+static void on_sub_error(struct lc_db_client *c, const struct lc_db_op *op, const char *text) { say("%s:error%u'%s' ", NAME(c), op->request_id, text); }
+static void on_one_off(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, const char *text) {
+  say("%s:oneoff%u=%d ", NAME(c), op->request_id, rows ? (int)rows->n_rows : -1);
+  (void)text;
+}
+static void on_closed(struct lc_db_client *c) { say("%s:closed ", NAME(c)); }
+static const struct lc_db_client_ops ops = {.connected = on_connected, .reducer_result = on_result, .transaction_update = on_update, .subscribe_applied = on_applied, .unsubscribe_applied = on_applied, .subscription_error = on_sub_error, .one_off_result = on_one_off, .closed = on_closed};
+
+static uint64_t last_release;
+static void deliver(void *ctx, uint32_t thread, struct lc_db_outbox *o) {
+  (void)ctx;
+  (void)thread;
+  if (o->release_offset != UINT64_MAX) last_release = o->release_offset;
+  lc_db_outbox_free(o);
+}
+static void durable(void *ctx, struct lc_db *db, uint64_t end) {
+  (void)ctx;
+  (void)db;
+  (void)end;
+  atomic_fetch_add(&wakes, 1);
+}
+static void wake(void *ctx, struct lc_db *db) {
+  (void)ctx;
+  (void)db;
+}
+
+/* reducer 0, add(name): inserts (0, name); a name beginning with 'E' is an error, with 'T' a trap */
+static const char program_head[] =
+    "(module (import \"spacetime_10.0\" \"bytes_sink_write\" (func $sink (param i32 i32 i32) (result i32)))"
+    "(import \"spacetime_10.0\" \"table_id_from_name\" (func $table (param i32 i32 i32) (result i32)))"
+    "(import \"spacetime_10.0\" \"datastore_insert_bsatn\" (func $insert (param i32 i32 i32) (result i32)))"
+    "(import \"spacetime_10.0\" \"bytes_source_read\" (func $read (param i32 i32 i32) (result i32)))"
+    "(memory (export \"memory\") 1) (data (i32.const 512) \"nope\\04\\00\\00\\00\") (data (i32.const 540) \"player\")"
+    "(func (export \"__describe_module__\") (param i32) (drop (call $sink (local.get 0) (i32.const 1024) (i32.const 1020))))"
+    "(func (export \"__call_reducer__\") (param $id i32) (param i64 i64 i64 i64 i64 i64 i64) (param $args i32) (param $err i32) (result i32)"
+    " (i64.store (i32.const 4096) (i64.const 0)) (i32.store (i32.const 564) (i32.const 1000))"
+    " (drop (call $read (local.get $args) (i32.const 4104) (i32.const 564)))"
+    " (drop (call $table (i32.const 540) (i32.const 6) (i32.const 560)))"
+    " (i32.store (i32.const 564) (i32.add (i32.load (i32.const 564)) (i32.const 8)))"
+    " (drop (call $insert (i32.load (i32.const 560)) (i32.const 4096) (i32.const 564)))"
+    " (if (i32.eq (i32.load8_u (i32.const 4108)) (i32.const 84)) (then unreachable))"
+    " (if (i32.eq (i32.load8_u (i32.const 4108)) (i32.const 69)) (then (drop (call $sink (local.get $err) (i32.const 512) (i32.const 516))) (return (i32.const 1))))"
+    " (i32.const 0)) (data (i32.const 1020) \"";
+
+static struct lc_slice program(void) {
+  static char wat[16384];
+  uint32_t n = (uint32_t)strlen(g1_hex) / 2;
+  size_t at = (size_t)snprintf(wat, sizeof wat, "%s\\%02x\\%02x\\00\\00", program_head, n & 255, n >> 8);
+  for (uint32_t i = 0; i < n; i++) at += (size_t)snprintf(wat + at, sizeof wat - at, "\\%.2s", g1_hex + 2 * i);
+  snprintf(wat + at, sizeof wat - at, "\"))");
+  return assemble(wat);
+}
+
+static struct lc_db *open_db(struct lc_slice bytes) {
+  struct lc_db_options o = {.dir = dir, .env = &lc_env_system, .database_identity = {{1}}, .owner_identity = {{2}}, .n_threads = 1, .callbacks = {.deliver = deliver, .durable = durable, .wake = wake}};
+  struct lc_db *db;
+  if (lc_db_open(&o, bytes, LC_PROGRAM_WASM, &db, &err) != LC_OK) fail_msg("%s", err.text);
+  return db;
+}
+static struct lc_db_op *op(struct lc_db_batch *b, enum lc_db_op_kind kind, struct lc_db_client *c, uint32_t request, const char *name, struct lc_slice args) {
+  struct lc_db_op *o = lc_db_batch_add(b, kind, c);
+  o->request_id = o->query_set_id = request;
+  o->name_at = b->bytes.len;
+  o->name_len = strlen(name);
+  lc_buf_str(&b->bytes, name);
+  o->args_at = b->bytes.len;
+  o->args_len = args.len;
+  lc_buf_slice_append(&b->bytes, args);
+  return o;
+}
+static void call_add(struct lc_db_batch *b, struct lc_db_client *c, uint32_t request, const char *name) {
+  struct lc_buf args = {0};
+  lc_buf_bsatn_str(&args, name);
+  op(b, LC_OP_CALL_REDUCER, c, request, "add", lc_buf_slice(&args));
+  lc_buf_free(&args);
+}
+static void run(struct lc_db *db, struct lc_db_batch *b, const char *want) {
+  events[0] = 0;
+  lc_db_submit(db, b);
+  assert_true(lc_db_run(db));
+  if (strcmp(events, want) != 0) fail_msg("expected: %s\n     got: %s", want, events);
+}
+
+static int restore_handlers(void);
+static void test_life(void **state) {
+  (void)state;
+  restore_handlers();
+  strcpy(dir, "/tmp/lightcone-db-XXXXXX");
+  assert_non_null(mkdtemp(dir));
+  struct lc_db *db = open_db(program());
+  struct lc_db_client a = {.ops = &ops, .user = (void *)(uintptr_t)"a", .confirmed = true, .identity = {{3}}, .connection_id = {{3}}, .jwt_payload = lc_slice_str("{}")};
+  struct lc_db_client b = {.ops = &ops, .user = (void *)(uintptr_t)"b", .confirmed = true, .identity = {{4}}, .connection_id = {{4}}};
+  struct lc_db_batch *batch = lc_db_batch_new();
+  struct lc_buf query = {0};
+  lc_buf_bsatn_str(&query, "SELECT * FROM player");
+  op(batch, LC_OP_CONNECT, &a, 0, "", lc_slice(NULL, 0));
+  op(batch, LC_OP_CONNECT, &b, 0, "", lc_slice(NULL, 0));
+  op(batch, LC_OP_SUBSCRIBE, &a, 1, "", lc_buf_slice(&query))->n_queries = 1;
+  call_add(batch, &a, 2, "bob");
+  op(batch, LC_OP_SUBSCRIBE, &b, 7, "", lc_buf_slice(&query))->n_queries = 1;
+  run(db, batch, "a:connected=0 b:connected=0 a:applied1 a:result2=0''[1 player +1-0] b:applied7(1) ");
+  assert_int_equal(last_release, 5); /* bootstrap, init, two connects, one call */
+  batch = lc_db_batch_new();
+  call_add(batch, &b, 3, "eve");
+  call_add(batch, &b, 4, "Error");
+  call_add(batch, &b, 5, "Trap");
+  call_add(batch, &b, 6, "zoe");
+  op(batch, LC_OP_CALL_REDUCER, &b, 8, "nothing", lc_slice(NULL, 0));
+  op(batch, LC_OP_CALL_REDUCER, &b, 9, "add", lc_slice(NULL, 0));
+  op(batch, LC_OP_ONE_OFF, &a, 10, "SELECT * FROM player WHERE name = 'zoe'", lc_slice(NULL, 0));
+  lc_db_submit(db, batch);
+  events[0] = 0;
+  assert_true(lc_db_run(db));
+  /* fan-out order between clients of one commit is free: check the parts */
+  static const char *const parts[] = {"b:result3=0''[7 player +1-0]", "a:update[1 player +1-0]", "b:result4=1'nope' ", "b:result5=2'The instance encountered a fatal error.' ", "b:result6=0''[7 player +1-0]",
+                                      "b:result8=4'no such reducer' ", "b:result9=4'invalid arguments for reducer add: data too short for u32: Expected 4, given 0' ", "a:oneoff10=1 "};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (!strstr(events, parts[i])) fail_msg("missing %s in %s", parts[i], events);
+  batch = lc_db_batch_new();
+  op(batch, LC_OP_UNSUBSCRIBE, &a, 1, "", lc_slice(NULL, 0))->flags = 1;
+  op(batch, LC_OP_UNSUBSCRIBE, &a, 1, "", lc_slice(NULL, 0));
+  op(batch, LC_OP_DISCONNECT, &a, 0, "", lc_slice(NULL, 0));
+  run(db, batch, "a:applied1(3) a:error1'Client not found: the client has no subscriptions' a:closed ");
+  lc_db_close(db); /* b is still connected: it leaves when the database starts again */
+  lc_buf_free(&b.out);
+  db = open_db(lc_slice(NULL, 0));
+  struct lc_read_view view = {.ds = lc_db_datastore(db)};
+  assert_int_equal(lc_view_row_count(view, lc_datastore_table_by_name(view.ds, lc_slice_str("player"))->table_id), 3);
+  assert_int_equal(lc_view_row_count(view, LC_ST_CLIENT), 0);
+  struct lc_buf log = {0};
+  assert_int_equal(lc_db_logs(db, 0, &log, &err), LC_OK);
+  lc_buf_u8(&log, 0);
+  assert_non_null(strstr((char *)log.data, "\"message\":\"Database initialized\""));
+  assert_non_null(strstr((char *)log.data, "\"message\":\"nope\""));
+  struct lc_sql_caller owner = {.is_owner = true};
+  struct lc_buf json = {0};
+  uint64_t offset;
+  assert_int_equal(lc_db_http_sql(db, &owner, lc_slice_str("SELECT id, name FROM player WHERE name = 'zoe'"), &json, &offset, &err), LC_OK);
+  lc_buf_u8(&json, 0);
+  assert_non_null(strstr((char *)json.data, "\"rows\":[[3,\"zoe\"]]"));
+  lc_db_close(db);
+  lc_buf_free(&json);
+  lc_buf_free(&log);
+  lc_buf_free(&query);
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", dir);
+  assert_int_equal(system(command), 0);
+}
+
+static const int trap_signals[] = {SIGILL, SIGSEGV, SIGFPE, SIGBUS};
+static struct sigaction wasmtime_handlers[4];
+static int restore_handlers(void) { /* the test runner replaces the handlers that turn signals into traps */
+  for (int i = 0; i < 4; i++) sigaction(trap_signals[i], &wasmtime_handlers[i], NULL);
+  return 0;
+}
+
+int main(void) {
+  lc_log_threshold = LC_LOG_ERROR;
+  if (lc_host_init(&err) != LC_OK) return 1;
+  for (int i = 0; i < 4; i++) sigaction(trap_signals[i], NULL, &wasmtime_handlers[i]);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_life)};
+  int rc = cmocka_run_group_tests(tests, NULL, NULL);
+  lc_host_shutdown();
+  return rc;
+}
