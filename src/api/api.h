@@ -1,0 +1,16 @@
+/* The face of api/: the server as a whole. */
+#ifndef LC_API_H
+#define LC_API_H
+#include "../db/db.h"
+
+struct lc_server_options {
+  const char *listen_addr;      /* HOST:PORT */
+  const char *data_dir;         /* created if missing */
+  const char *jwt_pub_key_path, *jwt_priv_key_path; /* NULL: id_ecdsa(.pub) in data_dir, made on first start */
+  unsigned network_threads;     /* 0: processors, at most 8 */
+  uint64_t time_budget_ms;      /* per call; 0: 60,000 */
+};
+/* Runs until SIGINT or SIGTERM; prints `listening on HOST:PORT` when ready. Returns the process's exit code. */
+int lc_server_run(const struct lc_server_options *options);
+
+#endif
