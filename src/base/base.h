@@ -183,6 +183,8 @@ uint32_t lc_crc32c(uint32_t crc, const void *data, size_t len);  /* start with 0
 void lc_hex_encode(const uint8_t *data, size_t len, char *out);  /* lower case; writes 2*len chars and NUL */
 bool lc_hex_decode(const char *text, size_t text_len, uint8_t *out); /* text_len even; false on a bad digit */
 
+bool lc_utf8_valid(const uint8_t *bytes, size_t len); /* well-formed UTF-8: no surrogates, no overlong forms (utf8.c) */
+
 /* ---- the door to the outside (env.c): clock and randomness; files are in wal/ behind wal_fs ---- */
 
 struct lc_env {

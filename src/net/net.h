@@ -89,8 +89,6 @@ void lc_ws_accept(struct lc_conn *c, const char *protocol, const struct lc_http_
 /* Queue one message (head followed by body). Small ones are copied into the connection's output; the bytes leave at the end of the turn.
  * Nothing happens when c is closing. Beyond the output limits of the options the connection is aborted (spec/03 §17). */
 void lc_ws_send(struct lc_conn *c, bool text, struct lc_slice head, struct lc_slice body);
-/* The body is referenced, not copied, when it is large; the caller keeps its own reference. */
-void lc_ws_send_shared(struct lc_conn *c, bool text, struct lc_slice head, struct lc_shared *body);
 /* Takes the bytes of *payload (zeroed on return); no copy when it is large. */
 void lc_ws_send_buf(struct lc_conn *c, bool text, struct lc_buf *payload);
 /* Server-initiated close (spec/03 §3): queued messages, close frame, then traffic is discarded and the peer has close_handshake_ms.

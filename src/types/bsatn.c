@@ -5,28 +5,6 @@
 #include "types.h"
 
 enum { MAX_ZERO_SIZE_ELEMENTS = 1 << 20 }; /* elements that take no bytes could claim any count */
-
-static bool utf8_valid(const uint8_t *p, size_t n) {
-  const uint8_t *end = p + n;
-  while (p < end) {
-    uint64_t word;
-    while (end - p >= 8 && (memcpy(&word, p, 8), (word & 0x8080808080808080u) == 0)) p += 8;
-    if (p == end) break;
-    uint8_t c = *p;
-    if (c < 0x80) {
-      p++;
-      continue;
-    }
-    unsigned more = c >= 0xc2 && c <= 0xdf ? 1 : (c & 0xf0) == 0xe0 ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 0;
-    if (more == 0 || (size_t)(end - p) <= more) return false;
-    for (unsigned i = 1; i <= more; i++)
-      if ((p[i] & 0xc0) != 0x80) return false;
-    if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f)) return false;
-    p += more + 1;
-  }
-  return true;
-}
-
 static enum lc_status too_short(const struct lc_reader *r, const char *what, uint64_t expected, struct lc_error *err) {
   return lc_fail(err, LC_INVALID, "data too short for %s: Expected %llu, given %zu", what, (unsigned long long)expected, lc_reader_left(r));
 }
@@ -87,7 +65,7 @@ static enum lc_status validate(const struct lc_type *t, const struct lc_typespac
     if (lc_reader_left(r) < 4) return too_short(r, "u32", 4, err);
     uint32_t n = lc_read_u32(r);
     if (lc_reader_left(r) < n) return too_short(r, "[u8]", n, err);
-    if (!utf8_valid(r->p, n)) return lc_fail(err, LC_INVALID, "invalid utf8");
+    if (!lc_utf8_valid(r->p, n)) return lc_fail(err, LC_INVALID, "invalid utf8");
     r->p += n;
     return LC_OK;
   }

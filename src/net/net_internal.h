@@ -1,0 +1,137 @@
+/* Inside of net/: threads, connections and what the files offer each other.
+ *
+ * Invariants: a `struct lc_conn` is touched only by the thread that runs its loop. Its life: OPEN → (FINISHING: what is queued leaves, then the
+ * write side is shut) → ENDED (on the thread's `ended` list; on_close follows at the end of the turn) → closed by libuv and freed.
+ */
+#ifndef LC_NET_INTERNAL_H
+#define LC_NET_INTERNAL_H
+#include "net.h"
+#include <http_parser.h>
+#include <pthread.h>
+#include <uv.h>
+
+enum { READ_BUFFER_BYTES = 256 << 10, CHUNK_KEEP_BYTES = 64 << 10, OWN_CHUNK_MIN_BYTES = 16 << 10, MAX_FREE_CHUNKS = 256 };
+
+/* One piece of output; small writes are gathered in the last piece. */
+struct chunk { struct chunk *next; struct lc_buf buf; size_t sent; };
+
+/* State of a connection that speaks HTTP; freed on upgrade. */
+struct http_state {
+  http_parser parser;
+  struct lc_buf head;           /* target, then names and values back to back */
+  struct { uint32_t name_at, name_len, value_at, value_len; } headers[LC_NET_MAX_HEADERS];
+  uint32_t n_headers, target_len;
+  bool in_value, head_too_large, expect_continue;
+  struct lc_buf body;
+  size_t body_limit;
+  bool limit_known, body_too_large, upgrade, complete;
+  /* of the request being answered */
+  bool pending, keep_alive, is_head, is_http_1_0, streaming;
+  struct lc_buf accept_key;     /* Sec-WebSocket-Key of a pending upgrade */
+  int64_t since_ms;             /* last request's end or connection start */
+};
+
+/* State of a WebSocket. */
+struct ws_state {
+  struct lc_buf message;        /* fragments so far */
+  uint8_t opcode;               /* of the message being assembled; 0: none */
+  bool ponged;                  /* since the last ping */
+  bool close_sent, discarding;
+  int64_t last_in_ms, last_ping_ms;
+};
+
+enum conn_state { CONN_OPEN, CONN_FINISHING, CONN_ENDED };
+struct lc_conn {
+  uv_tcp_t tcp;                 /* first: handle == connection */
+  uv_write_t write_req;
+  uv_shutdown_t shutdown_req;
+  struct lc_net_thread *thread;
+  void *user;
+  struct http_state *http;      /* exactly one of http and ws, until the end */
+  struct ws_state *ws;
+  struct lc_buf in;             /* received and not consumed */
+  struct chunk *out_first, *out_last; /* waiting for the kernel */
+  struct chunk *writing;        /* handed to libuv */
+  size_t out_bytes; uint32_t out_messages;
+  enum conn_state state;
+  bool paused, reading, dirty, announced, shutdown_started, resume_listed, close_after_write;
+  int64_t deadline_ms;          /* of the close handshake or of lingering; 0: none */
+  uint32_t slot; uint64_t generation;
+  struct lc_conn *dirty_next, *ended_next, *resume_next, *prev, *next;
+  char peer[64];
+};
+
+struct slot { struct lc_conn *conn; uint64_t generation; uint32_t next_free; };
+
+struct lc_net_thread {
+  struct lc_net *net;
+  uint32_t index;
+  uv_loop_t loop;
+  uv_async_t async;
+  uv_timer_t tick;
+  uv_poll_t listener;           /* thread 0 */
+  void *user;
+  _Atomic(struct lc_net_task *) inbox;
+  struct lc_conn *conns, *dirty, *ended, *resume;
+  struct slot *slots; uint32_t n_slots, free_slot; /* free_slot: index + 1 */
+  uint32_t n_conns, n_deadlines;
+  struct chunk *free_chunks; uint32_t n_free_chunks;
+  uint8_t *read_buffer;
+  int64_t last_scan_ms;
+  bool again, stopping, finished, tick_running;
+  int64_t stop_deadline_ms;
+  char date[40]; int64_t date_s;
+  _Atomic uint64_t run_token;   /* 0: not in a run */
+  uint64_t seen_token;          /* monitor's */
+  uint64_t next_token;
+  _Atomic uint64_t requests, accepted, messages_in, messages_out, bytes_in, bytes_out;
+};
+
+struct lc_net {
+  struct lc_net_options o;
+  char *listen;
+  int listen_fd; uint16_t port;
+  struct lc_net_thread *threads; uint32_t n_threads;
+  uint32_t next_thread;         /* of the listener */
+  atomic_uint n_connections, running_os_threads;
+  _Atomic uint64_t handed_over, next_generation;
+  pthread_mutex_t lock; pthread_cond_t changed;
+  unsigned live_loops;          /* lock */
+  bool monitor_stop;            /* lock */
+  atomic_bool monitor_sleeping;
+  pthread_t monitor;
+  bool monitor_started;
+};
+
+static inline int64_t now_ms(const struct lc_net_thread *t) { return (int64_t)uv_now(&t->loop); }
+static inline void count(_Atomic uint64_t *c, uint64_t n) { atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed); }
+
+/* conn.c */
+void conn_adopt(struct lc_net_thread *t, int fd);         /* new connection; closes fd when it cannot */
+void conn_end(struct lc_conn *c);                         /* drop: on_close at the end of the turn */
+void conn_deadline(struct lc_conn *c, int64_t at_ms);      /* ends then; 0: none */
+void conn_finish(struct lc_conn *c, int64_t linger_ms);   /* output, then shut down, then wait for the peer at most linger_ms */
+void conn_out(struct lc_conn *c, const void *data, size_t len);
+void conn_out_buf(struct lc_conn *c, struct lc_buf *payload); /* takes the bytes */
+void conn_flush_dirty(struct lc_net_thread *t);
+void conn_bury(struct lc_net_thread *t);                  /* on_close and closing of those that ended */
+void conn_tick(struct lc_net_thread *t);
+void conn_resume_listed(struct lc_net_thread *t);
+void conn_resume(struct lc_conn *c);                      /* buffered input is looked at again in this or the next turn */
+void conn_free_chunks(struct lc_net_thread *t);
+void conn_announce(struct lc_conn *c);                    /* the handler is about to hear of c: it will hear of its end */
+
+/* http.c */
+bool http_start(struct lc_conn *c);
+void http_free(struct http_state *h);
+size_t http_feed(struct lc_conn *c, uint8_t *data, size_t len); /* consumed; the rest is kept */
+void http_respond_error(struct lc_conn *c, uint16_t status);
+const char *http_date(struct lc_net_thread *t);
+
+/* ws.c */
+void ws_free(struct ws_state *w);
+size_t ws_feed(struct lc_conn *c, uint8_t *data, size_t len);
+void ws_tick(struct lc_conn *c, int64_t now);
+void ws_shut(struct lc_conn *c);                          /* server stops: close with 1001 */
+
+#endif
