@@ -118,52 +118,47 @@ static void run_one_off(struct lc_db *db, struct lc_db_client *c, const struct l
   c->ops->one_off_result(c, op, st == LC_OK ? &rows : NULL, st == LC_OK ? NULL : err.text);
 }
 
-static void run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args) {
+/* Runs a procedure and appends its value to `ret`; LC_NOT_FOUND, LC_INVALID (arguments), LC_BUDGET, LC_TRAP with the texts of spec/03 §12. */
+static enum lc_status procedure(struct lc_db *db, const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, struct lc_slice name, struct lc_slice args, int64_t now,
+                                struct lc_buf *ret, struct lc_error *err) {
   const struct lc_module_def *def = lc_module_definition(db->module);
-  const struct lc_env *env = db->options.env;
-  struct lc_error err = {0};
   const struct lc_function_def *fn = NULL;
   uint32_t id = 0;
   for (uint32_t i = 0; i < def->n_procedures && !fn; i++) {
-    if (!lc_slice_eq(def->procedures[i].name, name) || (def->procedures[i].is_private && !c->is_owner)) continue;
+    if (!lc_slice_eq(def->procedures[i].name, name) || (def->procedures[i].is_private && !is_owner)) continue;
     fn = &def->procedures[i];
     id = i;
   }
-  db_mark_dirty(db, c);
-  if (!fn) {
-    c->ops->procedure_result(c, op, NULL, "No such procedure", 0, 0);
-    return;
-  }
+  if (!fn) return lc_fail(err, LC_NOT_FOUND, "No such procedure");
   struct lc_reader r = lc_reader(args);
-  if (lc_bsatn_validate(fn->params, &def->typespace, &r, &err) != LC_OK) {
-    lc_fail_context(&err, "invalid arguments for procedure %.*s", (int)name.len, (const char *)name.data);
-    c->ops->procedure_result(c, op, NULL, err.text, 0, 0);
-    return;
-  }
-  if (db_need_instance(db, &err) != LC_OK) {
-    lc_fail_context(&err, "The module instance encountered a fatal error");
-    c->ops->procedure_result(c, op, NULL, err.text, 0, 0);
-    return;
-  }
-  int64_t now = env->now_us(env->ctx);
-  struct lc_call_args call = {.function_name = fn->name, .id = id, .sender = c->identity, .connection_id = c->connection_id, .timestamp_us = now, .args = args};
+  if (lc_bsatn_validate(fn->params, &def->typespace, &r, err) != LC_OK) return lc_fail_context(err, "invalid arguments for procedure %.*s", (int)name.len, (const char *)name.data);
+  if (db_need_instance(db, err) != LC_OK) return lc_fail_context(err, "The module instance encountered a fatal error");
+  struct lc_call_args call = {.function_name = fn->name, .id = id, .sender = *sender, .connection_id = *conn, .timestamp_us = now, .args = args};
   struct lc_call_result res;
-  struct lc_buf ret = {0};
-  lc_instance_call_procedure(db->instance, &call, &ret, &res);
-  if (res.status == LC_CALL_OK) {
-    struct lc_slice value = lc_buf_slice(&ret);
-    c->ops->procedure_result(c, op, &value, NULL, now, env->now_us(env->ctx) - now);
-  } else if (res.status == LC_CALL_BUDGET) {
-    c->ops->procedure_result(c, op, NULL, "Procedure terminated due to insufficient budget", 0, 0);
-  } else {
-    lc_fail(&err, LC_TRAP, "The module instance encountered a fatal error: %.*s", (int)res.message.len, (const char *)res.message.data);
-    c->ops->procedure_result(c, op, NULL, err.text, 0, 0);
-  }
-  lc_buf_free(&ret);
+  lc_instance_call_procedure(db->instance, &call, ret, &res);
+  enum lc_status st = LC_OK;
+  if (res.status == LC_CALL_BUDGET) st = lc_fail(err, LC_BUDGET, "Procedure terminated due to insufficient budget");
+  else if (res.status != LC_CALL_OK) st = lc_fail(err, LC_TRAP, "The module instance encountered a fatal error: %.*s", (int)res.message.len, (const char *)res.message.data);
   if (res.instance_dead) {
     lc_instance_free(db->instance);
     db->instance = NULL;
   }
+  return st;
+}
+static void run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args) {
+  const struct lc_env *env = db->options.env;
+  struct lc_error err = {0};
+  struct lc_buf ret = {0};
+  int64_t now = env->now_us(env->ctx);
+  enum lc_status st = procedure(db, &c->identity, &c->connection_id, c->is_owner, name, args, now, &ret, &err);
+  struct lc_slice value = lc_buf_slice(&ret);
+  db_mark_dirty(db, c);
+  c->ops->procedure_result(c, op, st == LC_OK ? &value : NULL, st == LC_OK ? NULL : err.text, st == LC_OK ? now : 0, st == LC_OK ? env->now_us(env->ctx) - now : 0);
+  lc_buf_free(&ret);
+}
+enum lc_status lc_db_http_procedure(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, struct lc_slice name, struct lc_slice args, struct lc_buf *ret, struct lc_error *err) {
+  bool is_owner = memcmp(caller, &db->options.owner_identity, sizeof *caller) == 0;
+  return procedure(db, caller, conn, is_owner, name, args, db->options.env->now_us(db->options.env->ctx), ret, err);
 }
 
 static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct lc_db_op *op) {

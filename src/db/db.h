@@ -111,8 +111,17 @@ const struct lc_identity *lc_db_owner(const struct lc_db *db);
 const struct lc_module_def *lc_db_module_def(struct lc_db *db);
 const struct lc_hash *lc_db_program_hash(struct lc_db *db);
 struct lc_datastore *lc_db_datastore(struct lc_db *db);
-/* HTTP call: connect, call, disconnect as spec/06 §9.2 with a fresh connection id. args: BSATN. */
-void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, struct lc_slice jwt_payload, struct lc_slice reducer, struct lc_slice args, struct lc_reducer_outcome *out);
+/* Work for HTTP happens between a connect and a disconnect with a fresh connection id (spec/06 §9.2). Connect may be refused: LC_INVALID (reducer
+ * error), LC_BUDGET, LC_TRAP; then there is no disconnect. */
+enum lc_status lc_db_http_connect(struct lc_db *db, const struct lc_identity *caller, struct lc_slice jwt_payload, struct lc_connection_id *conn, struct lc_error *err);
+void lc_db_http_disconnect(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn);
+uint64_t lc_db_next_offset(struct lc_db *db); /* what an answer about the present state must wait for */
+/* Calls a reducer; args: BSATN. out->message is valid until the next transaction. */
+void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, struct lc_slice reducer, struct lc_slice args, struct lc_reducer_outcome *out);
+/* Calls a procedure and appends its BSATN value to `ret`; errors as text. */
+enum lc_status lc_db_http_procedure(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, struct lc_slice name, struct lc_slice args, struct lc_buf *ret, struct lc_error *err);
+/* Line in the module log about a call that could not be made (spec/04 §3.6); kind: "reducer" or "procedure". */
+void lc_db_log_bad_call(struct lc_db *db, struct lc_slice function, const char *kind, bool exists);
 /* HTTP SQL statement: appends the result JSON object of spec/04 §3.7 (schema, rows, total_duration_micros, stats) to out. *tx_offset as above. */
 enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_error *err);
 /* New program for a published database: keeps connections; failing leaves the old one running (spec/06 §16). *tx_offset as above. */

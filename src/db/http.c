@@ -3,30 +3,31 @@
 #include "db_internal.h"
 #include <stdio.h>
 
-void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, struct lc_slice jwt_payload, struct lc_slice reducer, struct lc_slice args,
-                     struct lc_reducer_outcome *out) {
+enum lc_status lc_db_http_connect(struct lc_db *db, const struct lc_identity *caller, struct lc_slice jwt_payload, struct lc_connection_id *conn, struct lc_error *err) {
   const struct lc_env *env = db->options.env;
-  struct lc_connection_id conn;
-  struct lc_error err = {0};
-  env->random(env->ctx, conn.bytes, sizeof conn.bytes);
-  if (db_connect(db, caller, &conn, jwt_payload, &err) != LC_OK) {
-    lc_buf_clear(&db->record);
-    lc_buf_str(&db->record, err.text);
-    *out = (struct lc_reducer_outcome){.status = err.status == LC_BUDGET ? LC_REDUCER_OUT_OF_ENERGY : err.status == LC_TRAP ? LC_REDUCER_FAILED_INTERNAL : LC_REDUCER_FAILED_USER,
-                                       .message = lc_buf_slice(&db->record),
-                                       .timestamp_us = env->now_us(env->ctx),
-                                       .tx_offset = db->next_offset};
-    return;
-  }
+  env->random(env->ctx, conn->bytes, sizeof conn->bytes);
+  return db_connect(db, caller, conn, jwt_payload, err);
+}
+
+void lc_db_http_disconnect(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn) { db_disconnect(db, caller, conn); }
+
+uint64_t lc_db_next_offset(struct lc_db *db) { return db->next_offset; }
+
+void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, struct lc_slice reducer, struct lc_slice args, struct lc_reducer_outcome *out) {
   bool is_owner = memcmp(caller, &db->options.owner_identity, sizeof *caller) == 0;
-  db_call_reducer(db, NULL, NULL, reducer, args, caller, &conn, is_owner, out);
-  /* the text lies in the record buffer, which the next commit overwrites */
-  struct lc_buf text = db->record;
-  db->record = (struct lc_buf){0};
-  db_disconnect(db, caller, &conn);
-  lc_buf_free(&db->record);
-  db->record = text;
-  out->tx_offset = db->next_offset;
+  int64_t start = db->options.env->now_us(db->options.env->ctx);
+  db_call_reducer(db, NULL, NULL, reducer, args, caller, conn, is_owner, out);
+  out->duration_us = db->options.env->now_us(db->options.env->ctx) - start;
+}
+
+void lc_db_log_bad_call(struct lc_db *db, struct lc_slice function, const char *kind, bool exists) {
+  char name[256];
+  snprintf(name, sizeof name, "%.*s", (int)(function.len < 255 ? function.len : 255), (const char *)function.data);
+  int64_t now = db->options.env->now_us(db->options.env->ctx);
+  if (exists)
+    module_log_engine(db->log, 0, now, name, "External attempt to call %s \"%s\" failed, invalid arguments.\nThis is likely due to a mismatched client schema, have you run `spacetime generate` recently?", kind, name);
+  else
+    module_log_engine(db->log, 0, now, name, "External attempt to call nonexistent %s \"%s\" failed. Have you run `spacetime generate` recently?", kind, name);
 }
 
 struct json_rows { struct lc_buf *out; const struct lc_type *row_type; bool first; struct lc_error *err; bool failed; };

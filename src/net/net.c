@@ -339,12 +339,12 @@ enum lc_status lc_net_start(const struct lc_net_options *o, struct lc_net **out,
   }
   for (uint32_t i = 0; i < net->n_threads; i++)
     if (!thread_init(net, &net->threads[i], i)) lc_panic("cannot make an event loop"); /* at start only */
+  *out = net; /* before the first callback */
   for (uint32_t i = 0; i < net->n_threads; i++) {
     net->live_loops++;
     if (!spawn(net, thread_main, &net->threads[i])) lc_panic("cannot start a network thread: %s", strerror(errno));
   }
   net->monitor_started = pthread_create(&net->monitor, NULL, monitor_main, net) == 0;
-  *out = net;
   return LC_OK;
 }
 

@@ -1,0 +1,315 @@
+/* Owns: the routes that ask a running database: call, sql, schema, logs (spec/04 §3.5-§3.8). Each becomes one operation in the database's inbox;
+ * its answer travels back through server_answer and waits for the log like any other output. Callers: routes.c.
+ */
+#include "server.h"
+#include <stdio.h>
+
+struct http_op {
+  struct server *server;
+  struct database *database;
+  struct answer *answer;
+  struct lc_auth_claims claims;
+  struct lc_buf name, body;
+  bool confirmed, is_owner;
+  unsigned version;
+  void (*run)(struct http_op *op, struct lc_db *db, uint64_t *wait_for);
+};
+
+static void op_free(struct http_op *op) {
+  lc_auth_claims_release(&op->claims);
+  lc_buf_free(&op->name);
+  lc_buf_free(&op->body);
+  lc_free(op);
+}
+static void run_op(struct lc_db *db, void *arg) {
+  struct http_op *op = arg;
+  uint64_t wait_for = UINT64_MAX;
+  op->run(op, db, &wait_for);
+  if (!lc_buf_ok(&op->answer->body)) answer_text(op->answer, 500, "out of memory");
+  server_answer(op->server, op->answer, db, op->confirmed ? wait_for : UINT64_MAX);
+  op_free(op);
+}
+static void submit(struct request *q, struct database *d, struct http_op *op) {
+  struct lc_db_batch *batch = server_batch(lc_conn_thread(q->conn), d);
+  op->server = q->server;
+  op->database = d;
+  op->claims = q->claims;
+  q->claims = (struct lc_auth_claims){.identity = op->claims.identity};
+  op->is_owner = memcmp(&op->claims.identity, &d->owner, sizeof d->owner) == 0;
+  op->answer = request_answer(q, 200);
+  struct lc_db_op *item = batch && lc_buf_ok(&op->body) && lc_buf_ok(&op->name) ? lc_db_batch_add(batch, LC_OP_FUNCTION, NULL) : NULL;
+  if (!item) {
+    answer_text(op->answer, 500, "out of memory");
+    answer_send(op->answer, q->conn);
+    op_free(op);
+    return;
+  }
+  item->function = run_op;
+  item->arg = op;
+}
+static struct http_op *op_new(struct request *q, void (*run)(struct http_op *, struct lc_db *, uint64_t *)) {
+  struct http_op *op = lc_alloc_zero(1, sizeof *op);
+  if (!op) request_text(q, 500, "out of memory");
+  else op->run = run;
+  return op;
+}
+
+/* Connects for the time of one request; false: the refusal is the answer (spec/04 §2). */
+static bool connect(struct http_op *op, struct lc_db *db, struct lc_connection_id *conn, uint64_t *wait_for) {
+  struct lc_error err = {0};
+  enum lc_status st = lc_db_http_connect(db, &op->claims.identity, lc_auth_payload(&op->claims), conn, &err);
+  *wait_for = lc_db_next_offset(db);
+  if (st == LC_OK) return true;
+  if (st == LC_BUDGET) answer_text(op->answer, 503, "Insufficient energy balance to run `client_connected` reducer");
+  else answer_text(op->answer, st == LC_INVALID ? 403 : st == LC_TRAP ? 404 : 500, err.text);
+  return false;
+}
+
+/* ---- call ---- */
+
+static void durations(struct answer *a, uint64_t us) {
+  char text[24];
+  snprintf(text, sizeof text, "%llu", (unsigned long long)us);
+  answer_header(a, "spacetime-execution-duration-micros", text);
+}
+static void answer_outcome(struct answer *a, const struct lc_reducer_outcome *o) {
+  a->status = o->status == LC_REDUCER_COMMITTED ? 200 : 530;
+  lc_buf_clear(&a->body);
+  switch (o->status) {
+  case LC_REDUCER_COMMITTED: break;
+  case LC_REDUCER_FAILED_USER:
+  case LC_REDUCER_FAILED_INTERNAL:
+    a->content_type = "text/plain; charset=utf-8";
+    lc_buf_slice_append(&a->body, o->message);
+    break;
+  case LC_REDUCER_OUT_OF_ENERGY: answer_text(a, 402, "Module energy budget exhausted."); break;
+  case LC_REDUCER_REJECTED:
+    a->status = 400;
+    a->content_type = "text/plain; charset=utf-8";
+    lc_buf_slice_append(&a->body, o->message);
+    return;
+  }
+  char text[24];
+  snprintf(text, sizeof text, "%llu", (unsigned long long)(o->duration_us > 0 ? o->duration_us : 0));
+  answer_header(a, "spacetime-energy-used", text);
+  durations(a, (uint64_t)(o->duration_us > 0 ? o->duration_us : 0));
+}
+
+static const struct lc_function_def *find(const struct lc_function_def *list, uint32_t n, struct lc_slice name, bool is_owner) {
+  for (uint32_t i = 0; i < n; i++)
+    if (lc_slice_eq(list[i].name, name)) return list[i].is_private && !is_owner ? NULL : &list[i];
+  return NULL;
+}
+
+static void bad_arguments(struct http_op *op, struct lc_db *db, const char *kind, const struct lc_error *err) {
+  struct lc_slice name = lc_buf_slice(&op->name);
+  lc_db_log_bad_call(db, name, kind, true);
+  op->answer->status = 400;
+  op->answer->content_type = "text/plain; charset=utf-8";
+  lc_buf_printf(&op->answer->body, "invalid arguments for %s %.*s: %s", kind, (int)name.len, (const char *)name.data, err->text);
+}
+
+static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
+  const struct lc_module_def *def = lc_db_module_def(db);
+  struct lc_slice name = lc_buf_slice(&op->name);
+  struct lc_connection_id conn;
+  struct lc_error err = {0};
+  struct lc_buf args = {0};
+  if (!connect(op, db, &conn, wait_for)) return;
+  const struct lc_function_def *reducer = find(def->reducers, def->n_reducers, name, op->is_owner);
+  const struct lc_function_def *procedure = reducer ? NULL : find(def->procedures, def->n_procedures, name, op->is_owner);
+  if (reducer) {
+    enum lc_status st = reducer->lifecycle != LC_LIFECYCLE_NONE ? LC_OK : lc_json_parse_args(lc_buf_slice(&op->body), reducer->params, &def->typespace, &args, &err);
+    if (st != LC_OK) {
+      bad_arguments(op, db, "reducer", &err);
+    } else {
+      struct lc_reducer_outcome o;
+      lc_db_http_call(db, &op->claims.identity, &conn, name, lc_buf_slice(&args), &o);
+      answer_outcome(op->answer, &o);
+    }
+  } else if (procedure) {
+    if (lc_json_parse_args(lc_buf_slice(&op->body), procedure->params, &def->typespace, &args, &err) != LC_OK) {
+      bad_arguments(op, db, "procedure", &err);
+    } else {
+      struct lc_buf ret = {0};
+      int64_t start = lc_env_system.now_us(NULL);
+      if (lc_db_http_procedure(db, &op->claims.identity, &conn, name, lc_buf_slice(&args), &ret, &err) == LC_OK) {
+        struct lc_reader r = lc_reader(lc_buf_slice(&ret));
+        op->answer->content_type = "application/json";
+        if (lc_json_write_value(&op->answer->body, procedure->ok_type, &def->typespace, &r, LC_JSON_U, &err) != LC_OK) answer_text(op->answer, 500, err.text);
+        durations(op->answer, (uint64_t)(lc_env_system.now_us(NULL) - start));
+      } else {
+        answer_text(op->answer, 500, err.text);
+      }
+      lc_buf_free(&ret);
+    }
+  } else {
+    lc_db_log_bad_call(db, name, "reducer", false);
+    lc_db_log_bad_call(db, name, "procedure", false);
+    answer_text(op->answer, 404, "No such procedure");
+  }
+  lc_db_http_disconnect(db, &op->claims.identity, &conn);
+  *wait_for = lc_db_next_offset(db);
+  lc_buf_free(&args);
+}
+
+void route_call(struct request *q, struct database *d) {
+  struct lc_slice type = lc_http_header_get(q->r, "content-type");
+  if (!type.data) {
+    request_text(q, 400, "Header of type `content-type` was missing");
+  } else if (!lc_slice_eq_str(type, "application/json")) {
+    request_text(q, 415, "Expected request with `Content-Type: application/json` ");
+  } else if (!lc_utf8_valid(q->r->body.data, q->r->body.len)) {
+    request_text(q, 400, "Request body didn't contain valid UTF-8");
+  } else {
+    struct http_op *op = op_new(q, call);
+    if (!op) return;
+    op->confirmed = true;
+    lc_buf_slice_append(&op->name, lc_buf_slice(&q->params[1]));
+    lc_buf_slice_append(&op->body, q->r->body);
+    submit(q, d, op);
+  }
+}
+
+/* ---- sql ---- */
+
+static void sql(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
+  struct lc_connection_id conn;
+  struct lc_error err = {0};
+  if (!connect(op, db, &conn, wait_for)) return;
+  struct lc_sql_caller caller = {.identity = op->claims.identity, .is_owner = op->is_owner};
+  int64_t start = lc_env_system.now_us(NULL);
+  enum lc_status st = lc_db_http_sql(db, &caller, lc_buf_slice(&op->body), &op->answer->body, wait_for, &err);
+  if (st == LC_OK) op->answer->content_type = "application/json";
+  else answer_text(op->answer, st == LC_NOMEM ? 500 : 400, err.text);
+  durations(op->answer, (uint64_t)(lc_env_system.now_us(NULL) - start));
+  lc_db_http_disconnect(db, &op->claims.identity, &conn);
+  *wait_for = lc_db_next_offset(db);
+}
+
+void route_sql(struct request *q, struct database *d) {
+  bool confirmed = true;
+  struct lc_error err;
+  if (!routes_query_bool(q->r, "confirmed", &confirmed, &err)) {
+    request_text(q, 400, err.text);
+    return;
+  }
+  if (!lc_utf8_valid(q->r->body.data, q->r->body.len)) {
+    request_text(q, 400, "Request body didn't contain valid UTF-8");
+    return;
+  }
+  struct http_op *op = op_new(q, sql);
+  if (!op) return;
+  op->confirmed = confirmed;
+  lc_buf_slice_append(&op->body, q->r->body);
+  submit(q, d, op);
+}
+
+/* ---- schema ---- */
+
+static void schema(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
+  (void)wait_for;
+  struct lc_error err = {0};
+  op->answer->content_type = "application/json";
+  enum lc_status st = lc_module_def_json(lc_db_module_def(db), op->version, &op->answer->body, &err);
+  if (st != LC_OK) answer_text(op->answer, 500, err.text);
+}
+
+void route_schema(struct request *q, struct database *d) {
+  struct lc_buf v = {0};
+  bool given = routes_query(q->r, "version", &v);
+  unsigned version = lc_slice_eq_str(lc_buf_slice(&v), "9") ? 9 : lc_slice_eq_str(lc_buf_slice(&v), "10") ? 10 : 0;
+  struct lc_error err;
+  if (!given) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: missing field `version`");
+  else if (!version) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: version: unknown variant `%.*s`, expected `9` or `10`", (int)v.len, (const char *)v.data);
+  lc_buf_free(&v);
+  if (!version) {
+    request_text(q, 400, err.text);
+    return;
+  }
+  struct http_op *op = op_new(q, schema);
+  if (!op) return;
+  op->version = version;
+  submit(q, d, op);
+}
+
+/* ---- logs ---- */
+
+enum { FOLLOW_MAX_LINES = 2500, FOLLOW_MAX_BACKLOG_BYTES = 1 << 20 };
+struct follower { struct lc_net *net; struct lc_db *db; struct lc_conn_ref ref; };
+struct line_task { struct lc_net_task task; struct lc_conn_ref ref; struct lc_buf line; };
+
+static void run_line(struct lc_net_thread *t, struct lc_net_task *task) {
+  struct line_task *l = (struct line_task *)task;
+  struct lc_conn *c = lc_conn_from_ref(t, l->ref);
+  if (c && lc_conn_backlog_bytes(c) < FOLLOW_MAX_BACKLOG_BYTES) lc_http_stream_write(c, lc_buf_slice(&l->line)); /* a slow reader skips */
+  lc_buf_free(&l->line);
+  lc_free(l);
+}
+static void on_line(void *ctx, struct lc_slice line) {
+  struct follower *f = ctx;
+  struct line_task *l = lc_alloc_zero(1, sizeof *l);
+  if (!l) return;
+  l->task.run = run_line;
+  l->ref = f->ref;
+  lc_buf_slice_append(&l->line, line);
+  if (line.len && line.data[line.len - 1] != '\n') lc_buf_u8(&l->line, '\n');
+  lc_net_post(f->net, f->ref.thread, &l->task);
+}
+void routes_closed(struct lc_conn *conn) {
+  struct follower *f = lc_conn_user(conn);
+  if (!f) return;
+  lc_db_logs_unfollow(f->db, on_line, f);
+  lc_free(f);
+}
+
+void route_logs(struct request *q, struct database *d) {
+  struct lc_error err = {0};
+  struct lc_buf v = {0};
+  bool follow = false, bad = !routes_query_bool(q->r, "follow", &follow, &err), has_lines = !bad && routes_query(q->r, "num_lines", &v);
+  uint64_t n_lines = 0;
+  for (size_t i = 0; has_lines && i < v.len && !bad; i++) {
+    bad = v.data[i] < '0' || v.data[i] > '9' || (n_lines = n_lines * 10 + (unsigned)(v.data[i] - '0')) > UINT32_MAX;
+  }
+  if (has_lines && (bad || !v.len)) {
+    bad = true;
+    lc_fail(&err, LC_INVALID, "Failed to deserialize query string: num_lines: invalid digit found in string");
+  }
+  lc_buf_free(&v);
+  if (bad) {
+    request_text(q, 400, err.text);
+    return;
+  }
+  if (memcmp(&q->claims.identity, &d->owner, sizeof d->owner) != 0) {
+    char caller[65], database[65];
+    lc_identity_hex(&q->claims.identity, caller);
+    lc_identity_hex(&d->identity, database);
+    lc_fail(&err, LC_DENIED, "%s is not authorized to perform action on database %s: view module logs", caller, database);
+    request_text(q, 403, err.text);
+    return;
+  }
+  if (has_lines && !follow && n_lines == 0) n_lines = 1;
+  if (follow && n_lines > FOLLOW_MAX_LINES) n_lines = FOLLOW_MAX_LINES;
+  struct lc_buf lines = {0};
+  bool none = follow && n_lines == 0;
+  if (!none && lc_db_logs(d->db, n_lines, &lines, &err) != LC_OK) {
+    lc_buf_free(&lines);
+    request_text(q, 500, err.text);
+    return;
+  }
+  struct answer *a = request_answer(q, 200); /* for its headers */
+  struct lc_http_header headers[13] = {{lc_slice_str("cache-control"), lc_slice_str("no-cache")}};
+  for (uint32_t i = 0; i < a->n_headers; i++) headers[i + 1] = (struct lc_http_header){lc_slice_str(a->headers[i].name), lc_slice_str(a->headers[i].value)};
+  lc_http_stream_begin(q->conn, &(struct lc_http_response){.status = 200, .content_type = "application/x-ndjson", .headers = headers, .n_headers = a->n_headers + 1, .body = lc_buf_slice(&lines)});
+  answer_free(a);
+  lc_buf_free(&lines);
+  struct follower *f = follow ? lc_alloc_zero(1, sizeof *f) : NULL;
+  if (f) {
+    *f = (struct follower){lc_net_thread_net(lc_conn_thread(q->conn)), d->db, lc_conn_ref(q->conn)};
+    lc_conn_set_user(q->conn, f);
+    if (lc_db_logs_follow(d->db, on_line, f) == LC_OK) return;
+    lc_conn_set_user(q->conn, NULL);
+    lc_free(f);
+  }
+  lc_http_stream_end(q->conn);
+}

@@ -1,0 +1,344 @@
+/* Owns: the life of the server, its databases, and the flow of operations and outputs between network threads and databases.
+ *
+ * Invariants: what a network thread batched in a turn is submitted in that turn; an output leaves in the order in which its database made it
+ * and, when confirmed, not before its log offset is durable; nothing waits for a log without somebody having promised to look again.
+ * Callers: cli/ (lc_server_run), the other files of api/.
+ */
+#include "server.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- turns: batches go in, databases run ---- */
+
+struct server *server_of(struct lc_net_thread *t) { return ((struct thread_state *)lc_net_thread_user(t))->server; }
+
+static struct pending *pending_of(struct thread_state *ts, struct database *d) {
+  for (struct pending *p = ts->pending; p; p = p->next)
+    if (p->database == d) return p;
+  struct pending *p = lc_alloc_zero(1, sizeof *p);
+  if (!p) return NULL;
+  p->database = d;
+  p->next = ts->pending;
+  ts->pending = p;
+  return p;
+}
+struct lc_db_batch *server_batch(struct lc_net_thread *t, struct database *d) {
+  struct pending *p = pending_of(lc_net_thread_user(t), d);
+  if (p && !p->batch) p->batch = lc_db_batch_new();
+  return p ? p->batch : NULL;
+}
+
+static bool on_turn(void *ctx, struct lc_net_thread *t) {
+  (void)ctx;
+  struct thread_state *ts = lc_net_thread_user(t);
+  for (struct pending *p = ts->pending; p; p = p->next) {
+    if (p->batch) lc_db_submit(p->database->db, p->batch);
+    p->batch = NULL;
+  }
+  while (ts->pending) {
+    struct pending *p = ts->pending;
+    struct lc_db *db = p->database->db;
+    ts->pending = p->next;
+    lc_free(p);
+    uint64_t token = lc_net_run_begin(t);
+    lc_db_run(db);
+    if (!lc_net_run_end(t, token)) return false;
+  }
+  return false;
+}
+
+/* ---- outputs ---- */
+
+static void release(struct lc_net_thread *t, struct waiting *w) {
+  if (w->outbox) {
+    for (uint32_t i = 0; i < w->outbox->n; i++) ws_deliver(t, &w->outbox->entries[i]);
+    lc_db_outbox_free(w->outbox);
+  } else {
+    struct lc_conn *c = lc_conn_from_ref(t, w->answer->ref);
+    if (c) answer_send(w->answer, c);
+    else answer_free(w->answer);
+  }
+  lc_free(w);
+}
+static bool is_durable(const struct waiting *w) { return w->release_offset == UINT64_MAX || !w->db || lc_db_durable_offset(w->db) >= w->release_offset; }
+
+static void release_durable(struct lc_net_thread *t, struct thread_state *ts) {
+  for (struct waiting **at = &ts->first; *at;) {
+    struct waiting *w = *at;
+    if (!is_durable(w)) {
+      at = &w->next;
+      continue;
+    }
+    *at = w->next;
+    if (ts->last == &w->next) ts->last = at;
+    atomic_fetch_sub(&ts->n_waiting, 1);
+    release(t, w);
+  }
+}
+
+static void on_check(struct lc_net_thread *t, struct lc_net_task *task) {
+  struct thread_state *ts = (struct thread_state *)task;
+  atomic_store(&ts->check_posted, false); /* before the look: a later commit posts again */
+  release_durable(t, ts);
+}
+static void on_waiting(struct lc_net_thread *t, struct lc_net_task *task) {
+  struct waiting *w = (struct waiting *)task;
+  struct thread_state *ts = lc_net_thread_user(t);
+  if (w->release_offset == UINT64_MAX || !w->db) {
+    release(t, w);
+    return;
+  }
+  w->next = NULL;
+  *ts->last = w;
+  ts->last = &w->next;
+  atomic_fetch_add(&ts->n_waiting, 1); /* from here on the log writer posts a check */
+  release_durable(t, ts);
+}
+
+static void post_waiting(struct server *s, uint32_t thread_index, struct waiting w) {
+  struct waiting *p = lc_alloc_zero(1, sizeof *p);
+  if (!p) lc_panic("out of memory while handing over answers");
+  *p = w;
+  p->task.run = on_waiting;
+  p->server = s;
+  lc_net_post(atomic_load(&s->net), thread_index, &p->task);
+}
+void server_answer(struct server *s, struct answer *a, struct lc_db *db, uint64_t release_offset) { post_waiting(s, a->ref.thread, (struct waiting){.db = db, .release_offset = release_offset, .answer = a}); }
+
+static void on_deliver(void *ctx, uint32_t thread_index, struct lc_db_outbox *outbox) {
+  struct server *s = ctx;
+  if (!atomic_load(&s->net)) { /* only at start, when nobody is connected */
+    lc_db_outbox_free(outbox);
+    return;
+  }
+  post_waiting(s, thread_index, (struct waiting){.db = outbox->db, .release_offset = outbox->release_offset, .outbox = outbox});
+}
+static void on_durable(void *ctx, struct lc_db *db, uint64_t durable_offset) {
+  (void)db, (void)durable_offset;
+  struct server *s = ctx;
+  struct lc_net *net = atomic_load(&s->net);
+  if (!net) return;
+  for (uint32_t i = 0; i < s->n_threads; i++) {
+    struct thread_state *ts = &s->threads[i];
+    if (atomic_load(&ts->n_waiting) > 0 && !atomic_exchange(&ts->check_posted, true)) lc_net_post(net, i, &ts->check_task);
+  }
+}
+
+struct wake_task { struct lc_net_task task; struct database *database; };
+static void on_wake_task(struct lc_net_thread *t, struct lc_net_task *task) {
+  struct wake_task *w = (struct wake_task *)task;
+  pending_of(lc_net_thread_user(t), w->database);
+  lc_net_wake(lc_net_thread_net(t), lc_net_thread_index(t));
+  lc_free(w);
+}
+static void on_wake(void *ctx, struct lc_db *db) {
+  struct server *s = ctx;
+  struct lc_net *net = atomic_load(&s->net);
+  struct database *d = server_database(s, lc_db_identity(db));
+  struct wake_task *w = net && d ? lc_alloc_zero(1, sizeof *w) : NULL;
+  if (!w) return; /* its next batch runs it */
+  w->task.run = on_wake_task;
+  w->database = d;
+  lc_net_post(net, (uint32_t)(d->replica_id % s->n_threads), &w->task);
+}
+
+/* ---- answers ---- */
+
+struct answer *answer_new(struct lc_conn_ref ref, uint16_t status) {
+  struct answer *a = lc_alloc_zero(1, sizeof *a);
+  if (!a) lc_panic("out of memory while answering a request");
+  a->ref = ref;
+  a->status = status;
+  return a;
+}
+void answer_header(struct answer *a, const char *name, const char *value) {
+  lc_assert(a->n_headers < sizeof a->headers / sizeof *a->headers);
+  char *copy = lc_strdup_n(value, strlen(value));
+  if (!copy) return;
+  a->headers[a->n_headers].name = name;
+  a->headers[a->n_headers++].value = copy;
+}
+void answer_text(struct answer *a, uint16_t status, const char *text) {
+  a->status = status;
+  a->content_type = *text ? "text/plain; charset=utf-8" : NULL;
+  lc_buf_clear(&a->body);
+  lc_buf_str(&a->body, text);
+}
+void answer_free(struct answer *a) {
+  for (uint32_t i = 0; i < a->n_headers; i++) lc_free(a->headers[i].value);
+  lc_buf_free(&a->body);
+  lc_free(a);
+}
+void answer_send(struct answer *a, struct lc_conn *c) {
+  struct lc_http_header headers[12];
+  for (uint32_t i = 0; i < a->n_headers; i++) headers[i] = (struct lc_http_header){lc_slice_str(a->headers[i].name), lc_slice_str(a->headers[i].value)};
+  lc_http_respond(c, &(struct lc_http_response){.status = a->status, .content_type = a->content_type, .headers = headers, .n_headers = a->n_headers, .body = lc_buf_slice(&a->body), .close = a->close});
+  answer_free(a);
+}
+
+/* ---- databases ---- */
+
+struct database *server_database(struct server *s, const struct lc_identity *id) {
+  pthread_rwlock_rdlock(&s->lock);
+  struct database *d = s->databases;
+  while (d && memcmp(&d->identity, id, sizeof *id)) d = d->next;
+  pthread_rwlock_unlock(&s->lock);
+  return d;
+}
+void server_add_database(struct server *s, struct database *d) {
+  pthread_rwlock_wrlock(&s->lock);
+  d->next = s->databases;
+  s->databases = d;
+  pthread_rwlock_unlock(&s->lock);
+}
+void server_db_options(struct server *s, const struct lc_identity *id, const struct lc_identity *owner, uint64_t replica_id, char *dir, size_t dir_size, struct lc_db_options *o) {
+  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = *id, .owner_identity = *owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000}, .n_threads = s->n_threads};
+  o->callbacks.ctx = s;
+  o->callbacks.deliver = on_deliver;
+  o->callbacks.durable = on_durable;
+  o->callbacks.wake = on_wake;
+  if (!s->options.data_dir) return;
+  snprintf(dir, dir_size, "%s/replicas/%llu", s->options.data_dir, (unsigned long long)replica_id);
+  o->dir = dir;
+}
+
+static void open_one(void *ctx, const struct control_row *row) {
+  struct server *s = ctx;
+  struct database *d = lc_alloc_zero(1, sizeof *d);
+  if (!d) lc_panic("out of memory while starting databases");
+  d->identity = row->id;
+  d->owner = row->owner;
+  d->replica_id = row->replica_id;
+  char dir[4096], hex[65];
+  struct lc_db_options o;
+  struct lc_error err = {0};
+  lc_identity_hex(&row->id, hex);
+  server_db_options(s, &row->id, &row->owner, row->replica_id, dir, sizeof dir, &o);
+  int64_t start = lc_env_system.monotonic_ns(NULL);
+  if (lc_db_open(&o, lc_slice(NULL, 0), row->kind, &d->db, &err) == LC_OK) {
+    lc_log(LC_LOG_INFO, "database %s is back: %llu transactions in %.1f ms", hex, (unsigned long long)lc_db_durable_offset(d->db), (double)(lc_env_system.monotonic_ns(NULL) - start) / 1e6);
+  } else {
+    d->db = NULL;
+    d->error = lc_strdup_n(err.text, strlen(err.text));
+    lc_log(LC_LOG_ERROR, "database %s cannot be started: %s", hex, err.text);
+  }
+  server_add_database(s, d);
+}
+
+/* ---- network handler ---- */
+
+static void on_thread_start(void *ctx, struct lc_net_thread *t) {
+  struct server *s = ctx;
+  lc_net_thread_set_user(t, &s->threads[lc_net_thread_index(t)]);
+}
+static void on_close(void *ctx, struct lc_conn *c) {
+  (void)ctx;
+  if (lc_conn_is_websocket(c)) ws_closed(c);
+  else routes_closed(c);
+}
+
+/* ---- start and stop ---- */
+
+static enum lc_status make_dir(const char *dir, struct lc_error *err) {
+  char part[4096];
+  size_t n = strlen(dir);
+  if (n >= sizeof part) return lc_fail(err, LC_LIMIT, "folder name is too long: %s", dir);
+  for (size_t i = 1; i <= n; i++) {
+    if (dir[i] && dir[i] != '/') continue;
+    memcpy(part, dir, i);
+    part[i] = 0;
+    if (mkdir(part, 0755) && errno != EEXIST) return lc_fail(err, LC_IO, "cannot create folder %s: %s", part, strerror(errno));
+  }
+  return LC_OK;
+}
+
+static enum lc_status start(struct server *s, struct lc_error *err) {
+  const struct lc_server_options *o = &s->options;
+  enum lc_status st = LC_OK;
+  if (o->data_dir) {
+    char replicas[4096];
+    snprintf(replicas, sizeof replicas, "%s/replicas", o->data_dir);
+    st = make_dir(replicas, err);
+  }
+  if (st == LC_OK) {
+    if (o->jwt_priv_key_path) st = lc_auth_open(o->jwt_priv_key_path, o->jwt_pub_key_path, true, &lc_env_system, &s->auth, err);
+    else if (o->data_dir) st = lc_auth_open_dir(o->data_dir, true, &lc_env_system, &s->auth, err);
+    else st = lc_auth_open_memory(&lc_env_system, &s->auth, err);
+  }
+  if (st == LC_OK) st = lc_host_init(err);
+  if (st == LC_OK && !(s->control = control_open(o->data_dir, err))) st = err->status;
+  if (st == LC_OK) st = control_each(s->control, NULL, open_one, s, err);
+  if (st != LC_OK) return st;
+  struct lc_net_options net = {.listen = o->listen_addr, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES};
+  net.handler = (struct lc_net_handler){.ctx = s, .on_thread_start = on_thread_start, .body_limit = routes_body_limit, .on_request = routes_request, .on_upgrade = routes_request, .on_message = ws_message, .on_close = on_close, .on_turn = on_turn};
+  struct lc_net *started;
+  st = lc_net_start(&net, &started, err);
+  if (st == LC_OK) atomic_store(&s->net, started);
+  return st;
+}
+
+static void stop(struct server *s) {
+  struct lc_net *net = atomic_load(&s->net);
+  while (atomic_load(&s->publishing)) usleep(10000);
+  if (net) lc_net_stop(net);
+  for (struct database *d = s->databases; d; d = d->next)
+    if (d->db) lc_db_close(d->db);
+  if (net) lc_net_free(net);
+  while (s->databases) {
+    struct database *d = s->databases;
+    s->databases = d->next;
+    lc_free(d->error);
+    lc_free(d);
+  }
+  control_close(s->control);
+  lc_auth_free(s->auth);
+  lc_host_shutdown();
+}
+
+int lc_server_run(const struct lc_server_options *options) {
+  struct server s = {.options = *options};
+  struct lc_error err = {0};
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &set, NULL); /* threads made from here on leave them to us */
+  signal(SIGPIPE, SIG_IGN);
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+  long processors = sysconf(_SC_NPROCESSORS_ONLN);
+  s.n_threads = options->network_threads ? options->network_threads : processors > 8 ? 8 : processors < 1 ? 1 : (uint32_t)processors;
+  if (s.n_threads > LC_NET_MAX_THREADS) s.n_threads = LC_NET_MAX_THREADS;
+  if (!s.options.time_budget_ms) s.options.time_budget_ms = 60000;
+  pthread_rwlock_init(&s.lock, NULL);
+  pthread_mutex_init(&s.publish_lock, NULL);
+  s.threads = lc_alloc_zero(s.n_threads, sizeof *s.threads);
+  for (uint32_t i = 0; s.threads && i < s.n_threads; i++) {
+    s.threads[i].server = &s;
+    s.threads[i].last = &s.threads[i].first;
+    s.threads[i].check_task.run = on_check;
+  }
+  enum lc_status st = s.threads ? start(&s, &err) : lc_fail(&err, LC_NOMEM, "out of memory");
+  if (st == LC_OK) {
+    const char *colon = strrchr(options->listen_addr, ':');
+    printf("lightcone is listening on %.*s:%u\n", (int)(colon - options->listen_addr), options->listen_addr, lc_net_port(atomic_load(&s.net)));
+    fflush(stdout);
+    int sig;
+    sigwait(&set, &sig);
+    lc_log(LC_LOG_INFO, "stopping: %s", strsignal(sig));
+  } else {
+    fprintf(stderr, "Error: %s\n", err.text);
+  }
+  stop(&s);
+  lc_free(s.threads);
+  pthread_rwlock_destroy(&s.lock);
+  pthread_mutex_destroy(&s.publish_lock);
+  return st == LC_OK ? 0 : 1;
+}

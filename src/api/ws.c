@@ -1,0 +1,160 @@
+/* Owns: WebSocket connections of databases: the upgrade's checks (spec/03 §1), clients, frames in both directions.
+ *
+ * A `struct ws_client` is born at the upgrade and freed when the database has handed over its last output, however early the socket ends.
+ * Callers: routes.c (upgrade), server.c (handler, outputs).
+ */
+#include "server.h"
+
+static void client_free(struct ws_client *c) {
+  lc_auth_claims_release(&c->claims);
+  lc_buf_free(&c->token);
+  lc_buf_free(&c->base.out);
+  lc_free(c);
+}
+
+/* The checks in the order of spec/03 §1.3; q is authenticated (rows 1-2). */
+void ws_upgrade(struct request *q) {
+  static const char *const names[] = {"v3.bsatn.spacetimedb", "v2.bsatn.spacetimedb"};
+  static const char *const compressions[] = {"None", "Brotli", "Gzip"};
+  struct server *s = q->server;
+  struct lc_error err = {0};
+  struct lc_slice name = lc_buf_slice(&q->params[0]);
+  struct lc_identity id;
+  bool by_identity = lc_identity_parse(name, &id), confirmed = true, light = false;
+  const char *problem = by_identity ? NULL : name_problem(name);
+  struct lc_buf value = {0};
+  if (problem) {
+    lc_fail(&err, LC_INVALID, "Invalid URL: %s", problem);
+    request_text(q, 400, err.text);
+    return;
+  }
+  struct lc_connection_id conn = {0};
+  bool has_conn = routes_query(q->r, "connection_id", &value), bad = has_conn && (value.len != 32 || !lc_connection_id_parse(lc_buf_slice(&value), &conn));
+  if (bad) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: connection_id: invalid connection id");
+  lc_buf_clear(&value);
+  if (!bad && routes_query(q->r, "compression", &value)) {
+    bad = true;
+    for (int i = 0; i < 3; i++)
+      if (lc_slice_eq_str(lc_buf_slice(&value), compressions[i])) bad = false;
+    if (bad) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: compression: unknown variant `%.*s`, expected one of `None`, `Brotli`, `Gzip`", (int)value.len, (const char *)value.data);
+  }
+  lc_buf_free(&value);
+  if (!bad) bad = !routes_query_bool(q->r, "light", &light, &err) || !routes_query_bool(q->r, "confirmed", &confirmed, &err);
+  if (bad) {
+    request_text(q, 400, err.text);
+    return;
+  }
+  uint16_t status;
+  const char *text;
+  bool upgrade_headers;
+  if (!lc_ws_check_upgrade(q->r, &status, &text, &upgrade_headers)) {
+    struct answer *a = request_answer(q, status);
+    answer_text(a, status, text);
+    if (upgrade_headers) {
+      answer_header(a, "connection", "upgrade");
+      answer_header(a, "upgrade", "websocket");
+    }
+    answer_send(a, q->conn);
+    return;
+  }
+  if (has_conn && lc_connection_id_is_zero(&conn)) {
+    request_text(q, 400, "Invalid connection ID: the all-zeros ConnectionId is reserved.");
+    return;
+  }
+  if (!by_identity && control_resolve(s->control, name, &id, &err) != LC_OK) {
+    request_text(q, err.status == LC_NOT_FOUND ? 404 : 500, err.text);
+    return;
+  }
+  struct database *d = server_database(s, &id);
+  char hex[65], database_hex[65];
+  lc_identity_hex(&q->claims.identity, hex);
+  if (!d && by_identity) {
+    lc_identity_hex(&id, database_hex);
+    lc_fail(&err, LC_NOT_FOUND, "Unable to authorize %s for SQL: database %s not found", hex, database_hex);
+    request_text(q, 500, err.text);
+    return;
+  }
+  int protocol = lc_ws_choose_protocol(q->r, names, 2);
+  if (protocol < 0) {
+    request_text(q, 400, "no valid protocol selected");
+    return;
+  }
+  if (!d) {
+    request_text(q, 404, "");
+    return;
+  }
+  if (!d->db) {
+    lc_fail(&err, LC_IO, "error starting database: %s", d->error);
+    request_text(q, 500, err.text);
+    return;
+  }
+  struct lc_net_thread *t = lc_conn_thread(q->conn);
+  struct ws_client *c = lc_alloc_zero(1, sizeof *c);
+  struct lc_db_batch *batch = c ? server_batch(t, d) : NULL;
+  if (!batch || !lc_db_batch_add(batch, LC_OP_CONNECT, &c->base)) {
+    lc_free(c);
+    request_text(q, 500, "out of memory");
+    return;
+  }
+  if (!has_conn) {
+    do lc_env_system.random(NULL, conn.bytes, sizeof conn.bytes);
+    while (lc_connection_id_is_zero(&conn));
+  }
+  c->ref = lc_conn_ref(q->conn);
+  c->database = d;
+  c->claims = q->claims;
+  c->token = q->token;
+  q->claims = (struct lc_auth_claims){0};
+  q->token = (struct lc_buf){0};
+  c->base.ops = &ws_v2_ops;
+  c->base.thread_index = lc_net_thread_index(t);
+  c->base.protocol = protocol == 0 ? 3 : 2;
+  c->base.confirmed = confirmed;
+  c->base.identity = c->claims.identity;
+  c->base.is_owner = memcmp(&c->base.identity, &d->owner, sizeof d->owner) == 0;
+  c->base.connection_id = conn;
+  c->base.jwt_payload = lc_auth_payload(&c->claims);
+  const struct lc_http_header headers[] = {{lc_slice_str("access-control-allow-origin"), lc_slice_str("*")}, {lc_slice_str("spacetime-identity"), lc_slice_str(hex)}, {lc_slice_str("spacetime-identity-token"), lc_buf_slice(&c->token)}};
+  lc_conn_set_user(q->conn, c);
+  lc_ws_accept(q->conn, names[protocol], headers, 3);
+  if (!lc_conn_is_websocket(q->conn)) { /* the connection ended in between: leave again */
+    lc_conn_set_user(q->conn, NULL);
+    if (!lc_db_batch_add(batch, LC_OP_DISCONNECT, &c->base)) lc_panic("out of memory while a client leaves");
+  }
+}
+
+void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool text) {
+  (void)ctx;
+  struct ws_client *c = lc_conn_user(conn);
+  struct lc_error err = {0};
+  if (text) {
+    const char *reason = c->base.protocol == 3 ? "v3 websocket does not support text messages" : "v2 websocket does not support text messages";
+    lc_ws_close(conn, 1011, lc_slice_str(reason));
+    return;
+  }
+  struct lc_db_batch *batch = server_batch(lc_conn_thread(conn), c->database);
+  if (!batch) lc_conn_abort(conn);
+  else if (!ws_v2_decode(c, payload, batch, &err)) lc_ws_close(conn, 1011, lc_slice_str(err.text));
+}
+
+void ws_closed(struct lc_conn *conn) {
+  struct ws_client *c = lc_conn_user(conn);
+  struct lc_db_batch *batch = server_batch(lc_conn_thread(conn), c->database);
+  if (!batch || !lc_db_batch_add(batch, LC_OP_DISCONNECT, &c->base)) lc_panic("out of memory while a client leaves");
+  lc_net_wake(lc_net_thread_net(lc_conn_thread(conn)), lc_net_thread_index(lc_conn_thread(conn)));
+}
+
+void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox_entry *e) {
+  struct ws_client *c = (struct ws_client *)e->client;
+  struct lc_conn *conn = lc_conn_from_ref(t, c->ref);
+  struct lc_reader r = lc_reader(lc_buf_slice(&e->bytes));
+  while (conn && lc_reader_left(&r)) {
+    uint32_t n = lc_read_u32(&r);
+    if (n == FRAME_ABORT) {
+      lc_conn_abort(conn);
+      break;
+    }
+    lc_ws_send(conn, false, lc_slice(NULL, 0), lc_slice(lc_read_raw(&r, n), n));
+  }
+  if (e->closed) client_free(c);
+}
