@@ -363,6 +363,8 @@ static bool call_console_log(struct guest *g, uint64_t *v) {
   if (!lc_buf_reserve(&g->text, longest)) return true;
   struct lc_slice target = lossy(g, v[1], v[2], &at[0]), filename = lossy(g, v[3], v[4], &at[1]), message = lossy(g, v[6], v[7], &at[2]);
   uint8_t level = (uint8_t)v[0];
+  for (int i = 1; i <= 3; i += 2) /* a part that points outside memory: the record is dropped (spec/02 §5.7) */
+    if ((uint32_t)v[i] && (uint64_t)(uint32_t)v[i] + (uint32_t)v[i + 1] > g->memory_len) return true;
   if (!message.data || !g->env->log) return true;
   struct lc_module_log_record rec = {.level = level == panic_level || level <= 4 ? level : 3,
                                      .ts_us = env->now_us(env->ctx),
@@ -404,7 +406,11 @@ static bool call_timer_end(struct guest *g, uint64_t *v) {
   struct abi_timer *t = &g->timers[at - 1];
   double ns = (double)(g->env->env->monotonic_ns(g->env->env->ctx) - t->start_ns);
   double shown = ns < 1e3 ? ns : ns < 1e6 ? ns / 1e3 : ns < 1e9 ? ns / 1e6 : ns / 1e9;
-  guest_log(g, 2, "Timing span \"%s\": %.9g%s", t->name, shown, ns < 1e3 ? "ns" : ns < 1e6 ? "µs" : ns < 1e9 ? "ms" : "s");
+  struct lc_buf quoted = {0};
+  for (const char *p = t->name; *p; p++) lc_buf_printf(&quoted, *p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
+  lc_buf_u8(&quoted, 0);
+  guest_log(g, 2, "Timing span \"%s\": %.9g%s", lc_buf_ok(&quoted) ? (const char *)quoted.data : "?", shown, ns < 1e3 ? "ns" : ns < 1e6 ? "µs" : ns < 1e9 ? "ms" : "s");
+  lc_buf_free(&quoted);
   lc_free(t->name);
   t->name = NULL;
   return done(v, LC_ERRNO_OK);

@@ -38,7 +38,7 @@ struct lc_host_env {
 
 struct lc_host_limits {
   uint64_t call_time_budget_us;      /* 0: default 60 s. Epoch interruption; stands in for the reference's fuel */
-  uint64_t memory_limit_bytes;       /* 0: default 1 GiB per instance */
+  uint64_t memory_limit_bytes;       /* 0: default 2 GiB per instance */
 };
 
 /* Process-wide engine: call once at start; starts the epoch ticker thread. LC_NOMEM, LC_UNSUPPORTED. */

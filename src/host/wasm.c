@@ -13,7 +13,8 @@
 #include <wasmtime.h>
 
 enum { TICK_MS = 10, MAX_PREINITS = 256, MAX_PROGRAM_BYTES = 256 << 20, STACK_BYTES = 512 << 10 };
-static const uint64_t default_budget_us = 60u * 1000000u, default_memory_bytes = 1ull << 30;
+static const uint64_t default_budget_us = 60u * 1000000u, default_memory_bytes = 2ull << 30;
+enum { MAX_TABLE_ELEMENTS = 10000000 };
 
 static struct {
   wasm_engine_t *engine;
@@ -372,7 +373,7 @@ static enum lc_status instance_new(struct lc_module *m, struct lc_host_env *env,
   inst->guest.backtrace = backtrace_names;
   inst->store = wasmtime_store_new(host.engine, inst, NULL);
   inst->context = wasmtime_store_context(inst->store);
-  wasmtime_store_limiter(inst->store, (int64_t)(m->limits.memory_limit_bytes ? m->limits.memory_limit_bytes : default_memory_bytes), -1, -1, -1, -1);
+  wasmtime_store_limiter(inst->store, (int64_t)(m->limits.memory_limit_bytes ? m->limits.memory_limit_bytes : default_memory_bytes), MAX_TABLE_ELEMENTS, -1, -1, -1);
   wasmtime_context_set_epoch_deadline(inst->context, 1000);
   wasm_trap_t *trap = NULL;
   enum lc_status st = LC_OK;
