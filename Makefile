@@ -18,10 +18,12 @@ LIBRARY := $(OUT)/liblightcone.a
 TESTS := $(sort $(wildcard tests/unit/test_*.c))
 TEST_BINARIES := $(TESTS:tests/unit/%.c=$(OUT)/tests/%)
 LIBS := -luv -lhttp_parser -lssl -lcrypto -lcurl -lsqlite3 -ljansson -lzstd -lz -lpthread -ldl -lm
-HOST_OBJECTS := $(filter $(OUT)/obj/host/%,$(OBJECTS))
+WASMTIME_LIBRARY := $(WASMTIME)/lib/liblightcone_wasmtime.a
+BINARY := $(if $(filter release,$(VARIANT)),build/lightcone,$(OUT)/lightcone)
+MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test run asan tsan bench format help clean lib tests
+.PHONY: all setup test run asan tsan bench format help clean lib tests binary modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +31,16 @@ help: ## list the goals
 setup: ## install packages and build what must be built (cached outside the checkout)
 	@scripts/setup.sh
 
-all: setup lib ## build the release
+all: setup ## build the release binary build/lightcone (also as build/spacetime)
+	@$(MAKE) --no-print-directory binary
+
+binary: $(BINARY)
+
+$(BINARY): src/main.c $(LIBRARY) $(WASMTIME_LIBRARY)
+	@mkdir -p $(@D)
+	@echo "ld $@"
+	@$(CC) $(CFLAGS) -rdynamic $< $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o $@
+	@ln -sf lightcone $(@D)/spacetime
 
 lib: $(LIBRARY)
 
@@ -46,19 +57,33 @@ $(OUT)/obj/%.o: src/%.c
 $(OUT)/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "cc $<"
-	@$(CC) $(CFLAGS) -MMD -MP $< $(LIBRARY) $(if $(HOST_OBJECTS),$(WASMTIME)/lib/liblightcone_wasmtime.a) $(LIBS) -lcmocka -o $@
+	@$(CC) $(CFLAGS) -MMD -MP $< $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -lcmocka -o $@
 
 tests: $(TEST_BINARIES)
 
 test: setup ## every test, under AddressSanitizer and UBSan; ends with `N passed, N failed`
-	@$(MAKE) --no-print-directory VARIANT=asan tests
+	@$(MAKE) --no-print-directory VARIANT=asan tests binary
+	@$(MAKE) --no-print-directory modules clients
 	@tests/run build/asan
 
+modules: ## the WebAssembly modules of the sample, the benchmark and the tests, from source (cached)
+	@scripts/build-module.sh modules/chat $(MODULES)/chat.wasm
+	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
+	@scripts/build-module.sh tests/modules/e2e-2.14 $(MODULES)/e2e-2.14.wasm
+	@scripts/build-module.sh tests/modules/e2e-2.10 $(MODULES)/e2e-2.10.wasm
+
+clients: ## the official clients that the end-to-end tests drive (cached)
+	@scripts/npm-client.sh tests/clients/npm build/clients/npm
+
+run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publishes the sample if that is empty
+	@scripts/build-module.sh modules/chat $(MODULES)/chat.wasm
+	@scripts/run.sh
+
 asan: setup ## build with AddressSanitizer and UBSan
-	@$(MAKE) --no-print-directory VARIANT=asan lib tests
+	@$(MAKE) --no-print-directory VARIANT=asan tests binary
 
 tsan: setup ## build with ThreadSanitizer
-	@$(MAKE) --no-print-directory VARIANT=tsan lib tests
+	@$(MAKE) --no-print-directory VARIANT=tsan tests binary
 
 format: ## clang-format over our code
 	@clang-format-22 -i src/*/*.[ch] tests/unit/*.c

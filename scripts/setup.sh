@@ -1,27 +1,40 @@
 #!/usr/bin/env bash
-# Makes a Debian machine ready to build and test Lightcone: packages, and Wasmtime's library built once into the cache.
+# Makes a Debian machine ready to build and test Lightcone: packages, and what no package has, built once into the cache:
+# Wasmtime's library, and Rust's standard library for WebAssembly (for the test and sample modules).
 # Safe to run again; does nothing when everything is there.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 packages="build-essential pkg-config cmake libuv1-dev libhttp-parser-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libzstd-dev
   libsqlite3-dev libjansson-dev libcmocka-dev rustc-web cargo-web rust-web-src lld-22 wabt zstd curl python3"
-missing=
-for p in $packages; do
-  [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null)" = "ii " ] || missing="$missing $p"
-done
-if [ -n "$missing" ]; then
-  echo "setup: installing packages:$missing"
+extras="clang-22 clang-format-22" # for `make format` and modules in C; left out where the distribution has none
+there=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $packages $extras 2>/dev/null | sed -n 's/^ii //p' || true)
+missing= wanted=
+for p in $packages; do [[ $'\n'$there$'\n' == *$'\n'$p$'\n'* ]] || missing="$missing $p"; done
+for p in $extras; do [[ $'\n'$there$'\n' == *$'\n'$p$'\n'* ]] || wanted="$wanted $p"; done
+# Any Node from 18 on will do: Debian's, or another that is there already (whose package may bring npm along).
+command -v node >/dev/null || missing="$missing nodejs"
+command -v npm >/dev/null || missing="$missing npm"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/lightcone"
+noextras="$cache/no-extras" # the day's note that the wanted extras are not to be had here
+if [ -n "$wanted" ] && [ -z "$missing" ] && [ -n "$(find "$noextras" -mtime -1 2>/dev/null)" ]; then wanted=; fi
+if [ -n "$missing$wanted" ]; then
   sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
   $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  for p in $wanted; do
+    if [ -n "$(apt-cache search --names-only "^$p\$")" ]; then missing="$missing $p"
+    else echo "setup: $p is not to be had here; going on without"; mkdir -p "$cache"; touch "$noextras"; fi
+  done
+fi
+if [ -n "$missing" ]; then
+  echo "setup: installing packages:$missing"
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 dir=$("$top/scripts/wasmtime-dir.sh")
 if [ ! -e "$dir/lib/liblightcone_wasmtime.a" ]; then
-  cache=$(dirname "$dir"); work="$cache/work/wasmtime"; mkdir -p "$work"
+  work="$cache/work/wasmtime"; mkdir -p "$work"
   echo "setup: building Wasmtime 48.0.8 (about 5 minutes on 2 cores, once)"
-  export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$work"
   log="$work/build.log"
-  (cd "$top/deps/wasmtime" && cargo build --release --locked >"$log" 2>&1) &
+  (export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$work"; cd "$top/deps/wasmtime" && cargo build --release --locked >"$log" 2>&1) &
   pid=$!
   while kill -0 $pid 2>/dev/null; do
     sleep 5
@@ -33,4 +46,27 @@ if [ ! -e "$dir/lib/liblightcone_wasmtime.a" ]; then
   cp "$work/release/liblightcone_wasmtime.a" "$part/lib/"
   cp -r "$include" "$part/include"
   mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
+fi
+# Rust's standard library for wasm32-unknown-unknown, as a sysroot of its own beside the compiler's (scripts/build-module.sh uses it).
+dir=$("$top/scripts/rust-wasm-dir.sh")
+if [ ! -d "$dir" ]; then
+  work="$cache/work/rust-wasm"; rm -rf "$work"; mkdir -p "$work/src"
+  echo "setup: building Rust's standard library for wasm32-unknown-unknown (about a minute on 2 cores, once)"
+  log="$work/build.log"
+  printf '[package]\nname = "lightcone_empty"\nversion = "0.0.0"\nedition = "2021"\n[lib]\n[workspace]\n' >"$work/Cargo.toml"
+  echo '#![no_std]' >"$work/src/lib.rs"
+  (export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$work/target" RUSTC_BOOTSTRAP=1 RUSTFLAGS="-C embed-bitcode=yes"; cd "$work"
+    cargo build -Z build-std=std,panic_abort,panic_unwind --release --target wasm32-unknown-unknown >"$log" 2>&1) &
+  pid=$!
+  while kill -0 $pid 2>/dev/null; do
+    sleep 5
+    echo "setup:   $(grep -c Compiling "$log" 2>/dev/null || true) of about 24 crates"
+  done
+  wait $pid || { tail -30 "$log"; echo "setup: building Rust's standard library failed; the log is $log"; exit 1; }
+  part="$dir.part.$$"; lib="$part/lib/rustlib/wasm32-unknown-unknown/lib"
+  rm -rf "$part"; mkdir -p "$lib"
+  cp "$work"/target/wasm32-unknown-unknown/release/deps/*.rlib "$lib/"
+  rm -f "$lib"/liblightcone_empty-*.rlib
+  mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
+  rm -rf "$work/target"
 fi

@@ -241,8 +241,7 @@ static enum lc_status parse(struct lc_slice token, struct parsed *p, struct lc_e
 
 static enum lc_status parse_claims(struct parsed *p, struct lc_error *err) {
   json_error_t error;
-  if (p->claims) return LC_OK;
-  p->claims = json_loadb((const char *)p->payload.data, p->payload.len, JSON_REJECT_DUPLICATES, &error);
+  if (!p->claims) p->claims = json_loadb((const char *)p->payload.data, p->payload.len, JSON_REJECT_DUPLICATES, &error);
   if (!p->claims) return json_error(err, &error);
   if (!json_is_object(p->claims)) return lc_fail(err, LC_DENIED, "Invalid token: JSON error: invalid type, expected an object of claims");
   return LC_OK;
@@ -280,7 +279,7 @@ static enum lc_status identity_check(const json_t *claims, const struct lc_ident
   struct lc_identity said;
   char said_hex[65], derived_hex[65];
   if (!value || json_is_null(value)) return LC_OK;
-  if (!json_is_string(value) || !lc_identity_parse(lc_slice(json_string_value(value), json_string_length(value)), &said)) return lc_fail(err, LC_DENIED, "Invalid token: JSON error: invalid `hex_identity`, expected 64 hex digits");
+  if (!json_is_string(value) || json_string_length(value) != 64 || !lc_identity_parse(lc_slice(json_string_value(value), 64), &said)) return lc_fail(err, LC_DENIED, "Invalid token: JSON error: invalid `hex_identity`, expected 64 hex digits");
   if (memcmp(&said, derived, sizeof said) == 0) return LC_OK;
   lc_identity_hex(&said, said_hex);
   lc_identity_hex(derived, derived_hex);
@@ -323,7 +322,7 @@ static enum lc_status refuse(struct parsed *p, const struct lc_error *local, str
   enum lc_status status = parse_claims(p, err);
   if (status == LC_OK) status = string_claim(p->claims, "iss", &issuer, err);
   if (status != LC_OK) return status;
-  if (lc_slice_eq_str(issuer, LC_AUTH_ISSUER) || lc_slice_eq_str(issuer, LC_AUTH_IDC_ISSUER)) return lc_fail(err, local->status, "%s", local->text);
+  if (lc_slice_eq_str(issuer, LC_AUTH_ISSUER) || lc_slice_eq_str(issuer, LC_AUTH_IDC_ISSUER)) return lc_fail(err, LC_DENIED, "%s", local->text);
   return lc_fail(err, LC_DENIED, "Error fetching public key for issuer %.*s", (int)(issuer.len < 1024 ? issuer.len : 1024), (const char *)issuer.data);
 }
 
@@ -394,7 +393,7 @@ static enum lc_status idc_check(const struct lc_auth *auth, struct parsed *p, co
   if (status != LC_OK) return status;
   if (!lc_slice_eq_str(issuer, LC_AUTH_IDC_ISSUER)) return lc_fail(err, LC_DENIED, "Invalid token: InvalidIssuer");
   if (audience.len != 64 || !lc_identity_parse(audience, &addressed) || memcmp(&addressed, receiver, sizeof addressed) != 0) return lc_fail(err, LC_DENIED, "Invalid token: InvalidAudience");
-  if (!lc_identity_parse(sender_text, sender)) return lc_fail(err, LC_DENIED, "Invalid token: JSON error: invalid `sender`, expected an identity");
+  if (sender_text.len != 64 || !lc_identity_parse(sender_text, sender)) return lc_fail(err, LC_DENIED, "Invalid token: JSON error: invalid `sender`, expected an identity");
   if (issued_at_s > now || now >= expires_at_s) return lc_fail(err, LC_DENIED, "invalid IDC token timestamps");
   if (expires_at_s - issued_at_s < 1 || expires_at_s - issued_at_s > IDC_LIFETIME_S) return lc_fail(err, LC_DENIED, "invalid IDC token lifetime");
   return LC_OK;

@@ -5,8 +5,10 @@
  * "Errors occurred:" as the reference does. Callers: host/ (describe), tests.
  */
 #include "types.h"
+#include "types_internal.h"
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { MAX_ITEMS = 65536 };
 enum { SNAKE, CAMEL, PASCAL };
@@ -20,12 +22,14 @@ struct decoder {
   bool convert;                       /* case policy is snake case */
   uint32_t n_explicit[4];
   struct name_pair *explicit_names[4]; /* table, function, index, namespace */
+  const struct lc_type **source_types; /* the typespace before case conversion */
 };
 
 struct raw_lifecycle { uint8_t kind; struct lc_slice function; };
 struct raw_schedule { struct lc_slice table, function; uint16_t at_column; };
 struct raw_default { uint16_t column; struct lc_slice value; };
 struct raw_view_key { struct lc_slice view, column; };
+struct raw_type { uint32_t n_scope, type_ref; struct lc_slice *scope, name; bool custom_ordering; };
 struct raw_table {
   struct lc_slice source;
   uint32_t type_ref, n_pk, n_indexes, n_constraints, n_sequences, n_defaults;
@@ -51,7 +55,15 @@ static enum lc_status invalid(struct decoder *d, const char *fmt, ...) {
 
 /* ---- decoding helpers ---- */
 
-static struct lc_slice str(struct decoder *d) { return lc_arena_copy(d->arena, lc_read_bytes(&d->r)); }
+static struct lc_slice bytes(struct decoder *d) { return lc_arena_copy(d->arena, lc_read_bytes(&d->r)); }
+static struct lc_slice str(struct decoder *d) {
+  struct lc_slice s = bytes(d);
+  if (!lc_utf8_valid(s.data, s.len)) {
+    d->r.failed = true;
+    return lc_slice("", 0);
+  }
+  return s;
+}
 static bool opt(struct decoder *d) {
   uint8_t tag = lc_read_u8(&d->r);
   if (tag > 1) d->r.failed = true;
@@ -159,6 +171,26 @@ static const struct lc_type *convert_type(struct decoder *d, const struct lc_typ
   return t->kind == LC_T_SUM ? lc_type_new_sum(d->arena, t->n_fields, f) : lc_type_new_product(d->arena, t->n_fields, f);
 }
 
+/* Parameters with canonical names; the list itself is never a special type, whatever its names look like. */
+static const struct lc_type *canonical_params(struct decoder *d, const struct lc_type *params) {
+  if (!d->convert) return params;
+  struct lc_type_field *f = items(d, params->n_fields, sizeof *f);
+  for (uint32_t i = 0; i < params->n_fields; i++) {
+    f[i] = params->fields[i];
+    if (f[i].has_name) f[i].name = convert(d, f[i].name, SNAKE);
+    f[i].type = convert_type(d, f[i].type);
+  }
+  return lc_type_new_product(d->arena, params->n_fields, f);
+}
+
+/* Puts the converted types into the definition's typespace; the ones read stay in source_types. */
+static void convert_typespace(struct decoder *d) {
+  struct lc_typespace *ts = &d->def->typespace;
+  d->source_types = ts->types;
+  ts->types = items(d, ts->n, sizeof *ts->types);
+  for (uint32_t i = 0; i < ts->n; i++) ts->types[i] = convert_type(d, d->source_types[i]);
+}
+
 static struct lc_slice generated(struct decoder *d, struct lc_slice table, const struct lc_type *row, uint32_t n, const uint16_t *columns, const char *suffix) {
   struct lc_buf b = {0};
   lc_buf_slice_append(&b, table);
@@ -180,6 +212,70 @@ static void read_typespace(struct decoder *d) {
   d->def->typespace.types = items(d, n, sizeof(struct lc_type *));
   d->def->typespace.n = n;
   for (uint32_t i = 0; i < n; i++) d->def->typespace.types[i] = type(d);
+}
+
+static struct raw_type *read_types(struct decoder *d, uint32_t *n_types) {
+  uint32_t n = count(d);
+  struct raw_type *types = items(d, n, sizeof *types);
+  for (uint32_t i = 0; i < n && !d->r.failed; i++) {
+    struct raw_type *t = &types[i];
+    t->n_scope = count(d);
+    t->scope = items(d, t->n_scope, sizeof *t->scope);
+    for (uint32_t k = 0; k < t->n_scope; k++) t->scope[k] = str(d);
+    t->name = str(d);
+    t->type_ref = lc_read_u32(&d->r);
+    t->custom_ordering = lc_read_u8(&d->r) != 0;
+  }
+  *n_types = n;
+  return types;
+}
+
+int types_compare_slices(struct lc_slice a, struct lc_slice b) {
+  size_t n = a.len < b.len ? a.len : b.len;
+  int c = n ? memcmp(a.data, b.data, n) : 0;
+  return c ? c : a.len < b.len ? -1 : a.len > b.len;
+}
+
+static int compare_slice_pointers(const void *a, const void *b) { return types_compare_slices(*(const struct lc_slice *)a, *(const struct lc_slice *)b); }
+
+int types_compare_type_names(const struct lc_type_def *a, const struct lc_type_def *b) {
+  for (uint32_t i = 0; i < a->n_scope && i < b->n_scope; i++) {
+    int c = types_compare_slices(a->scope[i], b->scope[i]);
+    if (c) return c;
+  }
+  if (a->n_scope != b->n_scope) return a->n_scope < b->n_scope ? -1 : 1;
+  return types_compare_slices(a->name, b->name);
+}
+static int compare_type_pointers(const void *a, const void *b) { return types_compare_type_names(*(const struct lc_type_def *const *)a, *(const struct lc_type_def *const *)b); }
+
+/* Named types: references in range, canonical names valid and used once (spec/01 §14.1, §14.2). */
+static enum lc_status build_types(struct decoder *d, uint32_t n, const struct raw_type *raw) {
+  struct lc_type_def *types = items(d, n, sizeof *types);
+  const struct lc_type_def **sorted = items(d, n, sizeof *sorted);
+  for (uint32_t i = 0; i < n; i++) {
+    if (raw[i].type_ref >= d->def->typespace.n) {
+      struct lc_buf scope = {0};
+      for (uint32_t k = 0; k < raw[i].n_scope; k++) lc_buf_printf(&scope, "\"%.*s\"::", S(raw[i].scope[k]));
+      enum lc_status st = invalid(d, "Type %.*s\"%.*s\" has invalid ref: &%u", S(scope), S(raw[i].name), raw[i].type_ref);
+      lc_buf_free(&scope);
+      return st;
+    }
+    struct lc_slice *scope = items(d, raw[i].n_scope, sizeof *scope);
+    bool ok = true;
+    for (uint32_t k = 0; k < raw[i].n_scope; k++) {
+      scope[k] = convert(d, raw[i].scope[k], PASCAL);
+      ok = ok && identifier_ok(scope[k]);
+    }
+    types[i] = (struct lc_type_def){raw[i].n_scope, scope, convert(d, raw[i].name, PASCAL), raw[i].type_ref, raw[i].custom_ordering};
+    if (!ok || !identifier_ok(types[i].name)) return invalid(d, "`%.*s` is not a valid type name (IdentifierError)", S(raw[i].name));
+    sorted[i] = &types[i];
+  }
+  qsort(sorted, n, sizeof *sorted, compare_type_pointers);
+  for (uint32_t i = 1; i < n; i++)
+    if (types_compare_type_names(sorted[i - 1], sorted[i]) == 0) return invalid(d, "type name `%.*s` is used twice (DuplicateTypeName)", S(sorted[i]->name));
+  d->def->types = types;
+  d->def->n_types = n;
+  return LC_OK;
 }
 
 static void read_index(struct decoder *d, struct lc_index_def *ix) {
@@ -243,7 +339,7 @@ static enum lc_status read_table(struct decoder *d, struct raw_table *t, bool v1
   t->defaults = items(d, t->n_defaults, sizeof *t->defaults);
   for (uint32_t i = 0; i < t->n_defaults; i++) {
     t->defaults[i].column = lc_read_u16(&d->r);
-    t->defaults[i].value = str(d);
+    t->defaults[i].value = bytes(d);
   }
   t->is_event = lc_read_u8(&d->r) != 0;
   return LC_OK;
@@ -276,10 +372,11 @@ static enum lc_status build_table(struct decoder *d, const struct raw_table *raw
   t->type_ref = raw->type_ref;
   t->is_public = raw->is_public;
   t->is_event = raw->is_event;
+  t->is_system = raw->is_system;
   if (!identifier_ok(t->name) || !identifier_ok(t->accessor)) return invalid(d, "`%.*s` is not a valid table name (IdentifierError)", S(raw->source));
   if (t->name.len >= 3 && memcmp(t->name.data, "st_", 3) == 0 && !raw->is_system) return invalid(d, "table name `%.*s` is reserved for system tables (TableNameReserved)", S(t->name));
-  const struct lc_type *source_row = ts->types[raw->type_ref], *row = convert_type(d, source_row);
-  enum lc_status st = lc_type_resolve(d->arena, &d->def->typespace, row, &t->row_type, d->err);
+  const struct lc_type *source_row = d->source_types[raw->type_ref], *row;
+  enum lc_status st = lc_type_resolve(d->arena, ts, ts->types[raw->type_ref], &t->row_type, d->err);
   if (st != LC_OK) return lc_fail_context(d->err, "Errors occurred:\ntable `%.*s`", S(t->name));
   row = t->row_type;
   t->n_columns = row->n_fields;
@@ -288,7 +385,7 @@ static enum lc_status build_table(struct decoder *d, const struct raw_table *raw
   for (uint32_t i = 0; i < t->n_columns; i++) {
     if (!row->fields[i].has_name) return invalid(d, "column %u of table `%.*s` has no name (UnnamedColumn)", i, S(t->name));
     columns[i] = (struct lc_column_def){.name = row->fields[i].name, .accessor = source_row->fields[i].name, .type = row->fields[i].type};
-    if (!identifier_ok(columns[i].name)) return invalid(d, "`%.*s` is not a valid column name in table `%.*s` (IdentifierError)", S(columns[i].accessor), S(t->name));
+    if (!identifier_ok(columns[i].name) || !identifier_ok(columns[i].accessor)) return invalid(d, "`%.*s` is not a valid column name in table `%.*s` (IdentifierError)", S(columns[i].accessor), S(t->name));
   }
   static const char *const suffix[] = {"_idx_btree", "_idx_hash", "_idx_direct"};
   t->n_indexes = raw->n_indexes;
@@ -347,9 +444,19 @@ static enum lc_status build_table(struct decoder *d, const struct raw_table *raw
   return LC_OK;
 }
 
-static struct lc_function_def *find_function(struct lc_function_def *f, uint32_t n, struct lc_slice source) {
+/* By source name; else by canonical name, which is what an exported schema has in schedules and lifecycle entries (spec/01 §15). */
+static struct lc_function_def *find_function(struct lc_function_def *f, uint32_t n, struct lc_slice name) {
   for (uint32_t i = 0; i < n; i++)
-    if (lc_slice_eq(f[i].accessor, source)) return &f[i];
+    if (lc_slice_eq(f[i].accessor, name)) return &f[i];
+  for (uint32_t i = 0; i < n; i++)
+    if (lc_slice_eq(f[i].name, name)) return &f[i];
+  return NULL;
+}
+static struct lc_table_def *find_table(struct lc_table_def *t, uint32_t n, struct lc_slice name) {
+  for (uint32_t i = 0; i < n; i++)
+    if (lc_slice_eq(t[i].accessor, name)) return &t[i];
+  for (uint32_t i = 0; i < n; i++)
+    if (lc_slice_eq(t[i].name, name)) return &t[i];
   return NULL;
 }
 
@@ -357,6 +464,7 @@ static enum lc_status build_schedule(struct decoder *d, struct lc_table_def *t, 
   struct lc_function_def *f = find_function(reducers, d->def->n_reducers, s->function);
   bool is_procedure = !f;
   if (!f) f = find_function(procedures, d->def->n_procedures, s->function);
+  if (t->has_schedule) return invalid(d, "name `%.*s` is used twice (DuplicateName)", S(t->schedule_name));
   if (t->is_event) return invalid(d, "scheduled table %.*s must not be an event table", S(t->name));
   if (!f) return invalid(d, "schedule `%.*s_sched` names a missing function `%.*s` (MissingScheduledFunction)", S(t->name), S(s->function));
   if (s->at_column >= t->n_columns || t->columns[s->at_column].type->special != LC_SPECIAL_SCHEDULE_AT || t->primary_key < 0 || t->columns[t->primary_key].type->kind != LC_T_U64)
@@ -372,10 +480,21 @@ static enum lc_status build_schedule(struct decoder *d, struct lc_table_def *t, 
   return LC_OK;
 }
 
+static void build_functions(struct decoder *d, uint32_t n, struct lc_function_def *f) {
+  for (uint32_t i = 0; i < n; i++) {
+    f[i].name = canonical(d, 1, f[i].accessor, SNAKE);
+    f[i].canonical_params = canonical_params(d, f[i].params);
+  }
+}
+
 /* The row type a view returns: Option(Ref), Array(Ref) or { __query__: Ref } (spec/01 §14.2). */
 static enum lc_status build_view(struct decoder *d, struct lc_view_def *v, const struct lc_type *ret) {
   const struct lc_type *inner = NULL;
   v->primary_key = -1;
+  v->return_type = ret;
+  v->canonical_params = canonical_params(d, v->params);
+  for (uint32_t i = 0; i < v->params->n_fields; i++)
+    if (v->params->fields[i].type->kind >= LC_T_F32) return invalid(d, "View %.*s has a float parameter `%.*s`, which views can't take yet", S(v->name), S(v->params->fields[i].name));
   if (ret->special == LC_SPECIAL_OPTION) inner = ret->fields[0].type;
   else if (ret->kind == LC_T_ARRAY) inner = ret->elem;
   else if (ret->kind == LC_T_PRODUCT && ret->n_fields == 1 && ret->fields[0].has_name && lc_slice_eq_str(ret->fields[0].name, "__query__")) {
@@ -385,30 +504,66 @@ static enum lc_status build_view(struct decoder *d, struct lc_view_def *v, const
   if (!inner || inner->kind != LC_T_REF) return invalid(d, "view `%.*s` has an invalid return type (InvalidViewReturnType)", S(v->name));
   if (inner->ref >= d->def->typespace.n || d->def->typespace.types[inner->ref]->kind != LC_T_PRODUCT) return invalid(d, "view `%.*s` returns &%u, which is no product (InvalidProductTypeRef)", S(v->name), inner->ref);
   enum lc_status st = lc_type_resolve(d->arena, &d->def->typespace, inner, &v->row_type, d->err);
-  if (st == LC_OK) v->row_type = convert_type(d, v->row_type);
   return st == LC_OK ? LC_OK : lc_fail_context(d->err, "Errors occurred:\nview `%.*s`", S(v->name));
 }
 
-static enum lc_status check_function_names(struct decoder *d) {
+/* The names of one name space, to find one that is used twice. */
+struct name_list { uint32_t n, cap; struct lc_slice *names; };
+
+static void add_name(struct decoder *d, struct name_list *l, struct lc_slice name) {
+  if (l->n == l->cap) {
+    l->cap = l->cap ? 2 * l->cap : 64;
+    struct lc_slice *grown = items(d, l->cap, sizeof *grown);
+    if (l->n) memcpy(grown, l->names, l->n * sizeof *grown);
+    l->names = grown;
+  }
+  l->names[l->n++] = name;
+}
+static const struct lc_slice *repeated_name(struct name_list *l) {
+  if (l->n == 0) return NULL;
+  qsort(l->names, l->n, sizeof *l->names, compare_slice_pointers);
+  for (uint32_t i = 1; i < l->n; i++)
+    if (lc_slice_eq(l->names[i - 1], l->names[i])) return &l->names[i];
+  return NULL;
+}
+
+/* Valid and unrepeated names of functions and of everything a database has by name (spec/01 §14.1). */
+static enum lc_status check_names(struct decoder *d) {
   const struct lc_module_def *def = d->def;
+  struct name_list functions = {0}, global = {0};
+  const struct lc_slice *twice;
   for (uint32_t i = 0; i < def->n_reducers + def->n_procedures; i++) {
     const struct lc_function_def *f = i < def->n_reducers ? &def->reducers[i] : &def->procedures[i - def->n_reducers];
     if (!identifier_ok(f->name)) return invalid(d, "`%.*s` is not a valid function name (IdentifierError)", S(f->accessor));
-    for (uint32_t k = 0; k < i; k++) {
-      const struct lc_function_def *o = k < def->n_reducers ? &def->reducers[k] : &def->procedures[k - def->n_reducers];
-      if (lc_slice_eq(f->name, o->name)) return invalid(d, "function name `%.*s` is used twice (DuplicateFunctionName)", S(f->name));
-    }
+    add_name(d, &functions, f->name);
   }
-  for (uint32_t i = 0; i < def->n_tables; i++)
-    for (uint32_t k = 0; k < i; k++)
-      if (lc_slice_eq(def->tables[i].name, def->tables[k].name)) return invalid(d, "name `%.*s` is used twice (DuplicateName)", S(def->tables[i].name));
+  for (uint32_t i = 0; i < def->n_views; i++) {
+    if (!identifier_ok(def->views[i].name)) return invalid(d, "`%.*s` is not a valid view name (IdentifierError)", S(def->views[i].accessor));
+    add_name(d, &functions, def->views[i].name);
+    add_name(d, &global, def->views[i].name);
+  }
+  for (uint32_t i = 0; i < def->n_tables; i++) {
+    const struct lc_table_def *t = &def->tables[i];
+    add_name(d, &global, t->accessor);
+    if (!lc_slice_eq(t->accessor, t->name)) add_name(d, &global, t->name);
+    for (uint32_t k = 0; k < t->n_indexes; k++) {
+      add_name(d, &global, t->indexes[k].source_name);
+      if (!lc_slice_eq(t->indexes[k].source_name, t->indexes[k].name)) add_name(d, &global, t->indexes[k].name);
+    }
+    for (uint32_t k = 0; k < t->n_constraints; k++) add_name(d, &global, t->constraints[k].name);
+    for (uint32_t k = 0; k < t->n_sequences; k++) add_name(d, &global, t->sequences[k].name);
+    if (t->has_schedule) add_name(d, &global, t->schedule_name);
+  }
+  if ((twice = repeated_name(&global))) return invalid(d, "name `%.*s` is used twice (DuplicateName)", S(*twice));
+  if ((twice = repeated_name(&functions))) return invalid(d, "function name `%.*s` is used twice (DuplicateFunctionName)", S(*twice));
   return LC_OK;
 }
 
 /* ---- V10 ---- */
 
 struct v10 {
-  uint32_t n_tables, n_schedules, n_lifecycles, n_view_keys;
+  uint32_t n_tables, n_schedules, n_lifecycles, n_view_keys, n_types;
+  struct raw_type *types;
   struct raw_table *tables;
   struct raw_schedule *schedules;
   struct raw_lifecycle *lifecycles;
@@ -418,22 +573,118 @@ struct v10 {
   const struct lc_type **view_returns;
 };
 
+static const struct lc_http_route_def *read_routes(struct decoder *d, uint32_t n) {
+  struct lc_http_route_def *routes = items(d, n, sizeof *routes);
+  for (uint32_t i = 0; i < n && !d->r.failed; i++) {
+    routes[i].handler = str(d);
+    routes[i].method = LC_ROUTE_ANY;
+    uint8_t specific = lc_read_u8(&d->r), method = specific == 1 ? lc_read_u8(&d->r) : 0;
+    if (specific > 1 || method > LC_ROUTE_EXTENSION) d->r.failed = true;
+    if (specific == 1) routes[i].method = (enum lc_route_method)method;
+    if (specific == 1 && method == LC_ROUTE_EXTENSION) routes[i].extension = str(d);
+    routes[i].path = str(d);
+  }
+  return routes;
+}
+
+/* Handlers named once, routes with a lawful path and an existing handler, no two for one request (spec/01 §14.2). */
+static enum lc_status build_http(struct decoder *d) {
+  struct lc_module_def *def = d->def;
+  struct lc_slice *names = items(d, def->n_http_handlers, sizeof *names);
+  for (uint32_t i = 0; i < def->n_http_handlers; i++) {
+    names[i] = canonical(d, 1, def->http_handlers[i], SNAKE);
+    if (!identifier_ok(names[i])) return invalid(d, "`%.*s` is not a valid HTTP handler name (IdentifierError)", S(def->http_handlers[i]));
+    for (uint32_t k = 0; k < i; k++)
+      if (lc_slice_eq(names[k], names[i])) return invalid(d, "HTTP handler name `%.*s` is used twice (DuplicateHttpHandlerName)", S(names[i]));
+  }
+  def->http_handler_names = names;
+  for (uint32_t i = 0; i < def->n_http_routes; i++) {
+    const struct lc_http_route_def *r = &def->http_routes[i];
+    bool lawful = r->path.len == 0 || r->path.data[0] == '/', found = false;
+    for (size_t k = 0; k < r->path.len && lawful; k++) lawful = islower(r->path.data[k]) || isdigit(r->path.data[k]) || strchr("-_~/", r->path.data[k]);
+    if (!lawful || memchr(r->path.data, 0, r->path.len)) return invalid(d, "HTTP route path `%.*s` may only have a-z, 0-9, -, _, ~ and /, and begins with / (InvalidHttpRoutePath)", S(r->path));
+    for (uint32_t k = 0; k < def->n_http_handlers; k++) found = found || lc_slice_eq(def->http_handlers[k], r->handler);
+    if (!found) return invalid(d, "HTTP route `%.*s` names a missing handler `%.*s` (MissingHttpHandler)", S(r->path), S(r->handler));
+    for (uint32_t k = 0; k < i; k++) {
+      const struct lc_http_route_def *o = &def->http_routes[k];
+      bool same = r->method == LC_ROUTE_ANY || o->method == LC_ROUTE_ANY || (r->method == o->method && lc_slice_eq(r->extension, o->extension));
+      if (same && lc_slice_eq(o->path, r->path)) return invalid(d, "two HTTP routes for `%.*s` take the same requests (DuplicateHttpRoute)", S(r->path));
+    }
+  }
+  return LC_OK;
+}
+
+/* ---- environment declarations (spec/07 §4.1, §4.2) ---- */
+
+enum { ENV_MAX = 256, ENV_KEY_MAX_BYTES = 256, ENV_VALUE_MAX_BYTES = 8192, ENV_UNION_MAX = 256, ENV_SCHEMA_MAX_BYTES = 2097152 };
+
+static enum lc_status environment_error(struct decoder *d, const struct lc_env_def *e, const char *what) {
+  return e ? invalid(d, "invalid environment declaration: environment key \"%.*s\": %s", S(e->name), what) : invalid(d, "invalid environment declaration: %s", what);
+}
+
+static bool environment_name_ok(struct lc_slice s) {
+  if (s.len == 0 || s.len > ENV_KEY_MAX_BYTES) return false;
+  for (size_t i = 0; i < s.len; i++)
+    if (!(s.data[i] == '_' || (s.data[i] < 0x80 && isalpha(s.data[i])) || (i && isdigit(s.data[i])))) return false;
+  return true;
+}
+
+static enum lc_status check_environment(struct decoder *d, uint32_t n, struct lc_env_def *env) {
+  if (n > ENV_MAX) return environment_error(d, NULL, "too many declarations");
+  size_t schema_bytes = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    struct lc_env_def *e = &env[i];
+    if (!environment_name_ok(e->name)) return environment_error(d, NULL, "invalid name");
+    if ((schema_bytes += e->name.len) > ENV_SCHEMA_MAX_BYTES) return environment_error(d, e, "declaration schema exceeds size limit");
+    if (e->kind == LC_ENV_UNION && e->n_literals == 0) return environment_error(d, e, "string union must not be empty");
+    if (e->n_literals > ENV_UNION_MAX) return environment_error(d, e, "string union has too many entries");
+    for (uint32_t k = 0; k < e->n_literals; k++) {
+      if (e->literals[k].len > ENV_VALUE_MAX_BYTES) return environment_error(d, e, "declared literal exceeds value size limit");
+      if ((schema_bytes += e->literals[k].len) > ENV_SCHEMA_MAX_BYTES) return environment_error(d, e, "declaration schema exceeds size limit");
+    }
+  }
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t k = 0; k < i; k++)
+      if (lc_slice_eq(env[i].name, env[k].name)) return environment_error(d, &env[i], "duplicate declaration");
+  return LC_OK;
+}
+
+static enum lc_status read_environment(struct decoder *d) {
+  uint32_t n = count(d);
+  struct lc_env_def *env = items(d, n, sizeof *env);
+  for (uint32_t i = 0; i < n && !d->r.failed; i++) {
+    env[i].name = str(d);
+    uint8_t kind = lc_read_u8(&d->r);
+    if (kind > LC_ENV_UNION) return lc_fail(d->err, LC_INVALID, "error decoding module description: unknown tag 0x%x for sum type EnvVarType", kind);
+    env[i].kind = (enum lc_env_kind)kind;
+    env[i].n_literals = kind == LC_ENV_LITERAL ? 1 : kind == LC_ENV_UNION ? count(d) : 0;
+    struct lc_slice *literals = items(d, env[i].n_literals, sizeof *literals);
+    for (uint32_t k = 0; k < env[i].n_literals; k++) literals[k] = str(d);
+    env[i].literals = literals;
+    env[i].optional = lc_read_u8(&d->r) != 0;
+  }
+  if (d->r.failed) return LC_OK; /* reported by the caller */
+  enum lc_status st = check_environment(d, n, env);
+  for (uint32_t i = 0; i < n && st == LC_OK; i++) {
+    if (env[i].kind != LC_ENV_UNION) continue;
+    struct lc_slice *literals = (struct lc_slice *)env[i].literals;
+    uint32_t kept = 0;
+    qsort(literals, env[i].n_literals, sizeof *literals, compare_slice_pointers);
+    for (uint32_t k = 0; k < env[i].n_literals; k++)
+      if (kept == 0 || !lc_slice_eq(literals[kept - 1], literals[k])) literals[kept++] = literals[k];
+    env[i].n_literals = kept;
+  }
+  d->def->env = env;
+  d->def->n_env = n;
+  return st;
+}
+
 static enum lc_status read_section(struct decoder *d, uint8_t tag, struct v10 *v) {
   struct lc_module_def *def = d->def;
   uint32_t n;
   switch (tag) {
   case 0x00: read_typespace(d); break;
-  case 0x01: /* types: names for code generation only */
-    n = count(d);
-    for (uint32_t i = 0; i < n && !d->r.failed; i++) {
-      uint32_t scopes = count(d);
-      for (uint32_t k = 0; k < scopes; k++) str(d);
-      struct lc_slice name = str(d);
-      uint32_t ref = lc_read_u32(&d->r);
-      lc_read_u8(&d->r);
-      if (!d->r.failed && ref >= def->typespace.n && def->typespace.n) return invalid(d, "Type \"%.*s\" has invalid ref: &%u", S(name), ref);
-    }
-    break;
+  case 0x01: v->types = read_types(d, &v->n_types); break;
   case 0x02:
     v->n_tables = count(d);
     v->tables = items(d, v->n_tables, sizeof *v->tables);
@@ -521,13 +772,10 @@ static enum lc_status read_section(struct decoder *d, uint8_t tag, struct v10 *v
     def->http_handlers = names;
     break;
   }
-  case 0x0c: /* routes: definition side; running them is procedures' business */
+  case 0x0c:
     n = count(d);
-    for (uint32_t i = 0; i < n && !d->r.failed; i++) {
-      str(d);
-      if (lc_read_u8(&d->r) == 1 && lc_read_u8(&d->r) == 9) str(d);
-      str(d);
-    }
+    def->http_routes = read_routes(d, n);
+    def->n_http_routes = n;
     break;
   case 0x0d:
     v->n_view_keys = count(d);
@@ -542,23 +790,57 @@ static enum lc_status read_section(struct decoder *d, uint8_t tag, struct v10 *v
   case 0x0e:
     if (lc_read_u32(&d->r) != 0) return lc_fail(d->err, LC_UNSUPPORTED, "module definitions with submodules are not supported yet");
     break;
-  case 0x0f:
-    n = count(d);
-    for (uint32_t i = 0; i < n && !d->r.failed; i++) {
-      str(d);
-      uint8_t kind = lc_read_u8(&d->r);
-      uint32_t literals = kind == 1 ? 1 : kind == 2 ? count(d) : 0;
-      if (kind > 2) d->r.failed = true;
-      for (uint32_t k = 0; k < literals; k++) str(d);
-      lc_read_u8(&d->r);
-    }
-    break;
+  case 0x0f: return read_environment(d);
   case 0x10:
     if (lc_read_u32(&d->r) != 0) return lc_fail(d->err, LC_UNSUPPORTED, "module definitions with outboxes are not supported yet");
     break;
   default: return lc_fail(d->err, LC_INVALID, "error decoding module description: unknown tag 0x%x for sum type RawModuleDefV10Section", tag);
   }
   return LC_OK;
+}
+
+/* Declared keys of views; a query view without one has the key all keyed tables of its row type agree on (spec/01 §14.2, spec/07 §4.6). */
+static enum lc_status build_view_keys(struct decoder *d, struct v10 *v) {
+  const struct lc_module_def *def = d->def;
+  for (uint32_t i = 0; i < v->n_view_keys; i++) {
+    const struct raw_view_key *k = &v->view_keys[i];
+    struct lc_view_def *view = NULL;
+    for (uint32_t n = 0; n < def->n_views && !view; n++)
+      if (lc_slice_eq(v->views[n].accessor, k->view)) view = &v->views[n];
+    if (!view) return invalid(d, "a primary key names a missing view `%.*s` (ViewPrimaryKeyViewNotFound)", S(k->view));
+    if (!k->column.data) continue;
+    if (view->params->n_fields) return invalid(d, "View %.*s has parameters and cannot have a primary key", S(view->name));
+    if (view->primary_key >= 0) return invalid(d, "view `%.*s` has two primary keys (RepeatedViewPrimaryKey)", S(view->name));
+    struct lc_slice key = convert(d, k->column, SNAKE);
+    for (uint32_t c = 0; c < view->row_type->n_fields; c++)
+      if (view->row_type->fields[c].has_name && lc_slice_eq(view->row_type->fields[c].name, key)) view->primary_key = (int32_t)c;
+    if (view->primary_key < 0) return invalid(d, "view `%.*s` has no column `%.*s` for its primary key (ViewPrimaryKeyColumnNotFound)", S(view->name), S(k->column));
+  }
+  for (uint32_t n = 0; n < def->n_views; n++) {
+    struct lc_view_def *view = &v->views[n];
+    if (!view->is_query || view->primary_key >= 0 || view->params->n_fields) continue;
+    int32_t key = -1;
+    for (uint32_t t = 0; t < def->n_tables; t++) {
+      const struct lc_table_def *table = &def->tables[t];
+      if (table->type_ref != view->return_type->fields[0].type->ref || table->primary_key < 0) continue;
+      key = key == -1 || key == table->primary_key ? table->primary_key : -2;
+    }
+    view->primary_key = key < 0 ? -1 : key;
+  }
+  return LC_OK;
+}
+
+/* A repeated section must decode, but only the first of its kind counts. */
+static enum lc_status skip_repeated(struct decoder *d, uint8_t tag) {
+  struct v10 ignored = {0};
+  struct lc_module_def def = *d->def;
+  struct decoder before = *d;
+  enum lc_status st = read_section(d, tag, &ignored);
+  def.arena = d->def->arena;
+  *d->def = def;
+  before.r = d->r;
+  *d = before;
+  return st;
 }
 
 static enum lc_status decode_v10(struct decoder *d) {
@@ -569,13 +851,17 @@ static enum lc_status decode_v10(struct decoder *d) {
   d->convert = true;
   for (uint32_t i = 0; i < n && st == LC_OK && !d->r.failed; i++) {
     uint8_t tag = lc_read_u8(&d->r);
-    if (tag <= 0x10 && (seen >> tag & 1)) return lc_fail(d->err, LC_UNSUPPORTED, "section %u appears twice in the module definition", tag);
+    if (tag <= 0x10 && (seen >> tag & 1)) {
+      st = skip_repeated(d, tag);
+      continue;
+    }
     if (tag <= 0x10) seen |= 1u << tag;
     st = read_section(d, tag, &v);
   }
   if (st != LC_OK) return st;
   if (d->r.failed) return lc_fail(d->err, LC_INVALID, "error decoding module description: data too short or malformed");
-  const struct lc_type **converted = items(d, def->typespace.n, sizeof *converted);
+  convert_typespace(d);
+  if ((st = build_types(d, v.n_types, v.types)) != LC_OK) return st;
   struct lc_table_def *tables = items(d, v.n_tables, sizeof *tables);
   def->tables = tables;
   def->n_tables = v.n_tables;
@@ -584,24 +870,18 @@ static enum lc_status decode_v10(struct decoder *d) {
   def->views = v.views;
   for (uint32_t i = 0; i < v.n_tables; i++)
     if ((st = build_table(d, &v.tables[i], &tables[i])) != LC_OK) return st;
-  for (uint32_t i = 0; i < def->n_reducers; i++) v.reducers[i].name = canonical(d, 1, v.reducers[i].accessor, SNAKE);
-  for (uint32_t i = 0; i < def->n_procedures; i++) v.procedures[i].name = canonical(d, 1, v.procedures[i].accessor, SNAKE);
+  for (uint32_t i = 0; i < def->n_reducers; i++)
+    if (v.reducers[i].ok_type->kind != LC_T_PRODUCT || v.reducers[i].ok_type->n_fields || v.reducers[i].err_type->kind != LC_T_STRING)
+      return invalid(d, "reducer `%.*s` must return unit or a String error (InvalidReducerReturnType)", S(v.reducers[i].accessor));
+  build_functions(d, def->n_reducers, v.reducers);
+  build_functions(d, def->n_procedures, v.procedures);
   for (uint32_t i = 0; i < def->n_views; i++) {
     v.views[i].name = canonical(d, 1, v.views[i].accessor, SNAKE);
     if ((st = build_view(d, &v.views[i], v.view_returns[i])) != LC_OK) return st;
   }
-  for (uint32_t i = 0; i < v.n_view_keys; i++) {
-    for (uint32_t k = 0; k < def->n_views; k++) {
-      if (!lc_slice_eq(v.views[k].accessor, v.view_keys[i].view)) continue;
-      struct lc_slice key = convert(d, v.view_keys[i].column, SNAKE);
-      for (uint32_t c = 0; c < v.views[k].row_type->n_fields; c++)
-        if (lc_slice_eq(v.views[k].row_type->fields[c].name, key)) v.views[k].primary_key = (int32_t)c;
-    }
-  }
+  if ((st = build_view_keys(d, &v)) != LC_OK) return st;
   for (uint32_t i = 0; i < v.n_schedules; i++) {
-    struct lc_table_def *t = NULL;
-    for (uint32_t k = 0; k < v.n_tables; k++)
-      if (lc_slice_eq(tables[k].accessor, v.schedules[i].table)) t = &tables[k];
+    struct lc_table_def *t = find_table(tables, v.n_tables, v.schedules[i].table);
     if (!t) return invalid(d, "schedule names a missing table `%.*s` (TableNotFound)", S(v.schedules[i].table));
     if ((st = build_schedule(d, t, &v.schedules[i], v.reducers, v.procedures)) != LC_OK) return st;
   }
@@ -614,17 +894,36 @@ static enum lc_status decode_v10(struct decoder *d) {
     f->lifecycle = kind;
     f->is_private = true;
   }
-  for (uint32_t i = 0; i < def->typespace.n; i++) converted[i] = convert_type(d, def->typespace.types[i]);
-  def->typespace.types = converted;
-  return check_function_names(d);
+  if ((st = build_http(d)) != LC_OK) return st;
+  return check_names(d);
 }
 
 /* ---- V9 ---- */
+
+/* Gives each table the defaults the misc exports declare for it. */
+static enum lc_status attach_defaults(struct decoder *d, uint32_t n, struct raw_table *tables, uint32_t n_defaults, const struct lc_slice *names, const struct raw_default *defaults) {
+  for (uint32_t i = 0; i < n_defaults; i++) {
+    struct raw_table *t = NULL;
+    for (uint32_t k = 0; k < n && !t; k++)
+      if (lc_slice_eq(tables[k].source, names[i])) t = &tables[k];
+    if (!t) return invalid(d, "a column default names a missing table `%.*s` (TableNotFound)", S(names[i]));
+    for (uint32_t k = 0; k < t->n_defaults; k++)
+      if (t->defaults[k].column == defaults[i].column) return invalid(d, "column %u of table `%.*s` has two defaults (MultipleColumnDefaultValues)", defaults[i].column, S(names[i]));
+    if ((t->n_defaults & (t->n_defaults - 1)) == 0) { /* grow to the next power of two */
+      struct raw_default *grown = items(d, t->n_defaults ? 2 * t->n_defaults : 1, sizeof *grown);
+      if (t->n_defaults) memcpy(grown, t->defaults, t->n_defaults * sizeof *grown);
+      t->defaults = grown;
+    }
+    t->defaults[t->n_defaults++] = defaults[i];
+  }
+  return LC_OK;
+}
 
 static enum lc_status decode_v9(struct decoder *d) {
   struct lc_module_def *def = d->def;
   enum lc_status st;
   read_typespace(d);
+  convert_typespace(d);
   uint32_t n = count(d);
   struct raw_table *raw = items(d, n, sizeof *raw);
   struct lc_table_def *tables = items(d, n, sizeof *tables);
@@ -643,14 +942,8 @@ static enum lc_status decode_v9(struct decoder *d) {
     for (uint32_t k = 0; k < i && !d->r.failed; k++)
       if (reducers[i].lifecycle && reducers[k].lifecycle == reducers[i].lifecycle) return invalid(d, "lifecycle event is declared twice (DuplicateLifecycle)");
   }
-  uint32_t n_types = count(d);
-  for (uint32_t i = 0; i < n_types && !d->r.failed; i++) {
-    uint32_t scopes = count(d);
-    for (uint32_t k = 0; k < scopes; k++) str(d);
-    str(d);
-    lc_read_u32(&d->r);
-    lc_read_u8(&d->r);
-  }
+  uint32_t n_types;
+  const struct raw_type *types = read_types(d, &n_types);
   uint32_t n_misc = count(d);
   struct lc_function_def *procedures = items(d, n_misc, sizeof *procedures);
   struct lc_view_def *views = items(d, n_misc, sizeof *views);
@@ -663,7 +956,7 @@ static enum lc_status decode_v9(struct decoder *d) {
     if (tag == 0) {
       default_tables[n_defaults] = str(d);
       defaults[n_defaults].column = lc_read_u16(&d->r);
-      defaults[n_defaults++].value = str(d);
+      defaults[n_defaults++].value = bytes(d);
     } else if (tag == 1) {
       struct lc_function_def *p = &procedures[def->n_procedures++];
       p->name = p->accessor = str(d);
@@ -688,16 +981,17 @@ static enum lc_status decode_v9(struct decoder *d) {
   def->procedures = procedures;
   def->views = views;
   if (d->r.failed) return lc_fail(d->err, LC_INVALID, "error decoding module description: data too short or malformed");
+  if ((st = build_types(d, n_types, types)) != LC_OK) return st;
+  build_functions(d, def->n_reducers, reducers);
+  build_functions(d, def->n_procedures, procedures);
+  if ((st = attach_defaults(d, n, raw, n_defaults, default_tables, defaults)) != LC_OK) return st;
   for (uint32_t i = 0; i < n; i++) {
-    raw[i].defaults = items(d, n_defaults, sizeof *raw[i].defaults);
-    for (uint32_t k = 0; k < n_defaults; k++)
-      if (lc_slice_eq(default_tables[k], raw[i].source)) raw[i].defaults[raw[i].n_defaults++] = defaults[k];
     if ((st = build_table(d, &raw[i], &tables[i])) != LC_OK) return st;
     if (raw[i].has_schedule && (st = build_schedule(d, &tables[i], &raw[i].schedule, reducers, procedures)) != LC_OK) return st;
   }
   for (uint32_t i = 0; i < def->n_views; i++)
     if ((st = build_view(d, &views[i], returns[i])) != LC_OK) return st;
-  return check_function_names(d);
+  return check_names(d);
 }
 
 enum lc_status lc_module_def_decode(struct lc_slice raw, struct lc_module_def **out, struct lc_error *err) {

@@ -164,6 +164,7 @@ static enum lc_status resolve(struct lc_arena *arena, const struct lc_typespace 
     t = ts->types[t->ref];
   }
   if (depth > LC_TYPE_MAX_DEPTH) return lc_fail(err, LC_INVALID, "Found recursive type reference");
+  if (arena->total_bytes > LC_TYPE_ARENA_MAX_BYTES) return lc_fail(err, LC_LIMIT, "types without references would take more than %zu bytes", (size_t)LC_TYPE_ARENA_MAX_BYTES);
   if (t->kind >= LC_T_STRING) return *out = t, LC_OK;
   struct lc_type *copy = lc_arena_alloc_zero(arena, 1, sizeof *copy);
   struct lc_type_field *f = lc_arena_alloc_zero(arena, t->n_fields ? t->n_fields : 1, sizeof *f);

@@ -18,6 +18,7 @@ enum lc_special { LC_SPECIAL_NONE, LC_SPECIAL_IDENTITY, LC_SPECIAL_CONNECTION_ID
                   LC_SPECIAL_UUID, LC_SPECIAL_SCHEDULE_AT, LC_SPECIAL_OPTION, LC_SPECIAL_RESULT };
 #define LC_SIZE_DYNAMIC UINT32_MAX
 #define LC_TYPE_MAX_DEPTH 64      /* nesting of types and of recursive values */
+#define LC_TYPE_ARENA_MAX_BYTES ((size_t)256 << 20) /* of the arena in which references are replaced: nested ones multiply */
 
 struct lc_type_field { struct lc_slice name; bool has_name; const struct lc_type *type; }; /* product element or sum variant */
 struct lc_type {
@@ -97,7 +98,7 @@ struct lc_table_def {
   uint32_t type_ref;                      /* index in the typespace */
   uint32_t n_columns; const struct lc_column_def *columns;
   int32_t primary_key;                    /* column or -1 */
-  bool is_public, is_event;
+  bool is_public, is_event, is_system;
   uint32_t n_indexes; const struct lc_index_def *indexes;
   uint32_t n_constraints; const struct lc_constraint_def *constraints; /* unique constraints */
   uint32_t n_sequences; const struct lc_sequence_def *sequences;
@@ -106,6 +107,7 @@ struct lc_table_def {
 struct lc_function_def {
   struct lc_slice name, accessor;
   const struct lc_type *params;           /* product; may hold references into typespace */
+  const struct lc_type *canonical_params; /* the same with canonical parameter names */
   const struct lc_type *ok_type, *err_type; /* procedures: ok_type = return type */
   enum lc_lifecycle lifecycle;            /* reducers */
   bool is_private;                        /* not callable by clients */
@@ -113,8 +115,15 @@ struct lc_function_def {
 struct lc_view_def {
   struct lc_slice name, accessor; uint32_t fn_index; bool is_public, is_anonymous, is_query; /* is_query: returns __query__ marker */
   const struct lc_type *params, *row_type; /* row_type resolved */
+  const struct lc_type *canonical_params, *return_type; /* parameter names canonical; Option(Ref), Array(Ref) or { __query__: Ref } */
   int32_t primary_key;
 };
+struct lc_type_def { uint32_t n_scope; const struct lc_slice *scope; struct lc_slice name; uint32_t type_ref; bool custom_ordering; }; /* canonical */
+enum lc_route_method { LC_ROUTE_GET, LC_ROUTE_HEAD, LC_ROUTE_POST, LC_ROUTE_PUT, LC_ROUTE_DELETE, LC_ROUTE_CONNECT, LC_ROUTE_OPTIONS, LC_ROUTE_TRACE, LC_ROUTE_PATCH,
+                       LC_ROUTE_EXTENSION, LC_ROUTE_ANY };
+struct lc_http_route_def { struct lc_slice handler, path, extension; enum lc_route_method method; }; /* handler: source name; extension: LC_ROUTE_EXTENSION */
+enum lc_env_kind { LC_ENV_STRING, LC_ENV_LITERAL, LC_ENV_UNION };
+struct lc_env_def { struct lc_slice name; enum lc_env_kind kind; uint32_t n_literals; const struct lc_slice *literals; bool optional; }; /* spec/07 §4.1; a union is sorted, without repeats */
 struct lc_module_def {
   struct lc_arena arena;                  /* owns everything below */
   int raw_version;                        /* 8, 9 or 10 */
@@ -124,10 +133,17 @@ struct lc_module_def {
   uint32_t n_procedures; const struct lc_function_def *procedures; /* index = ABI id */
   uint32_t n_views; const struct lc_view_def *views;
   uint32_t n_rls; const struct lc_slice *rls_sql;
-  uint32_t n_http_handlers; const struct lc_slice *http_handlers;
+  uint32_t n_http_handlers; const struct lc_slice *http_handlers; /* source names; index = ABI id */
+  const struct lc_slice *http_handler_names;                      /* their canonical names */
+  uint32_t n_http_routes; const struct lc_http_route_def *http_routes; /* the first match wins */
+  uint32_t n_types; const struct lc_type_def *types;               /* named types, in definition order */
+  uint32_t n_env; const struct lc_env_def *env;
 };
 /* Decodes BSATN RawModuleDef and validates it; on failure *err holds the text of spec/01 §14. Free with lc_module_def_free. */
 enum lc_status lc_module_def_decode(struct lc_slice raw, struct lc_module_def **out, struct lc_error *err);
 void lc_module_def_free(struct lc_module_def *def); /* NULL allowed */
+/* Appends the exported schema: the SATS-JSON of a bare RawModuleDefV9 (version 9) or V10 (version 10) that says what `def` says
+ * (spec/01 §15, spec/07 §4.7). LC_INVALID for another version, LC_NOMEM. `def` and its strings are only read; any thread. */
+enum lc_status lc_module_def_json(const struct lc_module_def *def, unsigned version, struct lc_buf *out, struct lc_error *err);
 
 #endif

@@ -233,15 +233,298 @@ static void test_golden_modules(void **state) { /* spec/01 §18 cases 33-35 */
   assert_int_equal(lc_module_def_decode(from_hex(&a, "0200000000"), &def, &err), LC_OK);
   lc_module_def_free(def);
   assert_int_not_equal(lc_module_def_decode(from_hex(&a, "020100000011"), &def, &err), LC_OK);
-  assert_int_not_equal(lc_module_def_decode(from_hex(&a, "02010000000f"), &def, &err), LC_OK);
+  assert_int_not_equal(lc_module_def_decode(from_hex(&a, "02010000000f"), &def, &err), LC_OK); /* payload cut off */
   /* every truncation of a definition fails cleanly */
   struct lc_slice g2 = from_hex(&a, g2_hex);
   for (size_t n = 0; n < g2.len; n++) assert_int_not_equal(lc_module_def_decode(lc_slice(g2.data, n), &def, &err), LC_OK);
   lc_arena_free(&a);
 }
 
+/* ---- exported schema (spec/01 §15, spec/07 §4.7) ---- */
+
+/* A type from a short text: `[T]` array, `?T` option, `(name:T,...)` product, `<Name:T|...>` sum, `@n` reference, or a letter for a
+ * primitive; the metatypes below are spec/01 §11 word for word. */
+static const struct lc_type *short_type(struct lc_arena *a, const char **p) {
+  struct lc_type_field f[24];
+  uint32_t n = 0;
+  char c = *(*p)++;
+  if (c == '[' || c == '?') {
+    const struct lc_type *t = short_type(a, p);
+    if (c == '?') return lc_type_new_option(a, t);
+    assert_int_equal(*(*p)++, ']');
+    return lc_type_new_array(a, t);
+  }
+  if (c == '(' || c == '<') {
+    char end = c == '(' ? ')' : '>';
+    while (**p != end) {
+      size_t len = strcspn(*p, ":");
+      assert_true(n < 24);
+      f[n].name = lc_slice(*p, len);
+      f[n].has_name = true;
+      *p += len + 1;
+      f[n++].type = short_type(a, p);
+      if (**p == ',' || **p == '|') (*p)++;
+    }
+    (*p)++;
+    return c == '(' ? lc_type_new_product(a, n, f) : lc_type_new_sum(a, n, f);
+  }
+  if (c == '@') {
+    struct lc_type *t = lc_arena_alloc_zero(a, 1, sizeof *t);
+    t->kind = LC_T_REF;
+    t->static_size_bytes = LC_SIZE_DYNAMIC;
+    t->ref = (uint32_t)(*(*p)++ - '0');
+    return t;
+  }
+  static const struct { char c; enum lc_type_kind kind; } primitives[] = {{'s', LC_T_STRING}, {'b', LC_T_BOOL}, {'h', LC_T_U16}, {'w', LC_T_U32}, {'i', LC_T_I128}, {'y', LC_T_U8}};
+  for (size_t i = 0; i < sizeof primitives / sizeof *primitives; i++)
+    if (primitives[i].c == c) return lc_type_primitive(primitives[i].kind);
+  fail_msg("bad short type at %s", *p);
+  return NULL;
+}
+static const struct lc_type *metatype(struct lc_arena *a, const char *text) { return short_type(a, &text); }
+
+#define ELEMENTS "[(name:?s,algebraic_type:@0)]"
+#define ALGEBRAIC                                                                                                                            \
+  "<Ref:w|Sum:(variants:" ELEMENTS ")|Product:@1|Array:@0|String:()|Bool:()|I8:()|U8:()|I16:()|U16:()|I32:()|U32:()|I64:()|U64:()|I128:()|" \
+  "U128:()|I256:()|U256:()|F32:()|F64:()>"
+#define ALGORITHM "<BTree:[h]|Hash:[h]|Direct:h>"
+#define UNIQUE "<Unique:(columns:[h])>"
+#define SEQUENCE_TAIL "column:h,start:?i,min_value:?i,max_value:?i,increment:i"
+#define ACCESS "table_type:<System:()|User:()>,table_access:<Public:()|Private:()>"
+#define LIFECYCLE "<Init:()|OnConnect:()|OnDisconnect:()>"
+#define VISIBILITY "<Private:()|ClientCallable:()>"
+#define VIEW_TAIL "index:w,is_public:b,is_anonymous:b,params:@1,return_type:@0"
+#define MAPPING "(source_name:s,canonical_name:s)"
+static const char v9_metatype[] =
+    "(typespace:(types:[@0]),tables:[(name:s,product_type_ref:w,primary_key:[h],indexes:[(name:?s,accessor_name:?s,algorithm:" ALGORITHM ")],"
+    "constraints:[(name:?s,data:" UNIQUE ")],sequences:[(name:?s," SEQUENCE_TAIL ")],"
+    "schedule:?(name:?s,reducer_name:s,scheduled_at_column:h)," ACCESS ")],reducers:[(name:s,params:@1,lifecycle:?" LIFECYCLE ")],"
+    "types:[(name:(scope:[s],name:s),ty:w,custom_ordering:b)],"
+    "misc_exports:[<ColumnDefaultValue:(table:s,col_id:h,value:[y])|Procedure:(name:s,params:@1,return_type:@0)|View:(name:s," VIEW_TAIL ")>],"
+    "row_level_security:[(sql:s)])";
+static const char v10_metatype[] =
+    "(sections:[<Typespace:(types:[@0])|Types:[(source_name:(scope:[s],source_name:s),ty:w,custom_ordering:b)]|"
+    "Tables:[(source_name:s,product_type_ref:w,primary_key:[h],indexes:[(source_name:?s,accessor_name:?s,algorithm:" ALGORITHM ")],"
+    "constraints:[(source_name:?s,data:" UNIQUE ")],sequences:[(source_name:?s," SEQUENCE_TAIL ")]," ACCESS
+    ",default_values:[(col_id:h,value:[y])],is_event:b)]|"
+    "Reducers:[(source_name:s,params:@1,visibility:" VISIBILITY ",ok_return_type:@0,err_return_type:@0)]|"
+    "Procedures:[(source_name:s,params:@1,return_type:@0,visibility:" VISIBILITY ")]|Views:[(source_name:s," VIEW_TAIL ")]|"
+    "Schedules:[(source_name:?s,table_name:s,schedule_at_col:h,function_name:s)]|"
+    "LifeCycleReducers:[(lifecycle_spec:" LIFECYCLE ",function_name:s)]|RowLevelSecurity:[(sql:s)]|CaseConversionPolicy:<None:()|SnakeCase:()>|"
+    "ExplicitNames:(entries:[<Table:" MAPPING "|Function:" MAPPING "|Index:" MAPPING "|Namespace:" MAPPING ">])|HttpHandlers:[(source_name:s)]|"
+    "HttpRoutes:[(handler_function:s,method:<Any:()|Method:<Get:()|Head:()|Post:()|Put:()|Delete:()|Connect:()|Options:()|Trace:()|Patch:()|"
+    "Extension:s>>,path:s)]|ViewPrimaryKeys:[(view_source_name:s,columns:[s])]|Submodules:[()]|"
+    "Environment:[(name:s,ty:<String:()|StringLiteral:s|Union:[s]>,optional:b)]>])";
+
+static struct lc_module_def *decode(struct lc_slice raw) {
+  struct lc_module_def *def;
+  struct lc_error err = {0};
+  if (lc_module_def_decode(raw, &def, &err) != LC_OK) fail_msg("%s", err.text);
+  return def;
+}
+static void export_schema(const struct lc_module_def *def, unsigned version, struct lc_buf *out) {
+  struct lc_error err = {0};
+  lc_buf_clear(out);
+  if (lc_module_def_json(def, version, out, &err) != LC_OK) fail_msg("%s", err.text);
+  lc_buf_u8(out, 0);
+  out->len--;
+}
+
+/* The export, read as what it claims to be, gives a definition whose export is the same text. */
+static void expect_stable_export(struct lc_slice raw, unsigned version) {
+  struct lc_arena a = {0};
+  const struct lc_type *types[2] = {metatype(&a, ALGEBRAIC), metatype(&a, "(elements:" ELEMENTS ")")};
+  struct lc_typespace ts = {2, types};
+  const struct lc_type *meta = metatype(&a, version == 9 ? v9_metatype : v10_metatype);
+  struct lc_buf json = {0}, again = {0}, bsatn = {0};
+  struct lc_error err = {0};
+  struct lc_module_def *def = decode(raw);
+  export_schema(def, version, &json);
+  lc_module_def_free(def);
+  lc_buf_u8(&bsatn, version == 9 ? 1 : 2);
+  if (lc_json_parse_value(lc_buf_slice(&json), meta, &ts, &bsatn, &err) != LC_OK) fail_msg("%s: %s", err.text, (char *)json.data);
+  def = decode(lc_buf_slice(&bsatn));
+  export_schema(def, version, &again);
+  assert_string_equal((char *)json.data, (char *)again.data);
+  lc_module_def_free(def);
+  lc_buf_free(&json);
+  lc_buf_free(&again);
+  lc_buf_free(&bsatn);
+  lc_arena_free(&a);
+}
+
+static void test_exported_schema(void **state) {
+  (void)state;
+  struct lc_arena a = {0};
+  struct lc_buf out = {0};
+  struct lc_error err = {0};
+  struct lc_module_def *def = decode(from_hex(&a, g1_hex));
+  export_schema(def, 9, &out);
+  assert_string_equal((char *)out.data, /* spec/01 §15 */
+                      "{\"typespace\":{\"types\":[{\"Product\":{\"elements\":[{\"name\":{\"some\":\"id\"},\"algebraic_type\":{\"U64\":[]}},{\"name\":{\"some\":\"name\"},"
+                      "\"algebraic_type\":{\"String\":[]}}]}},{\"Product\":{\"elements\":[{\"name\":{\"some\":\"name\"},\"algebraic_type\":{\"String\":[]}}]}}]},"
+                      "\"tables\":[{\"name\":\"player\",\"product_type_ref\":0,\"primary_key\":[0],"
+                      "\"indexes\":[{\"name\":{\"some\":\"player_id_idx_btree\"},\"accessor_name\":{\"some\":\"id\"},\"algorithm\":{\"BTree\":[0]}}],"
+                      "\"constraints\":[{\"name\":{\"some\":\"player_id_key\"},\"data\":{\"Unique\":{\"columns\":[0]}}}],"
+                      "\"sequences\":[{\"name\":{\"some\":\"player_id_seq\"},\"column\":0,\"start\":{\"none\":[]},\"min_value\":{\"none\":[]},\"max_value\":{\"none\":[]},"
+                      "\"increment\":1}],\"schedule\":{\"none\":[]},\"table_type\":{\"User\":[]},\"table_access\":{\"Public\":[]}}],"
+                      "\"reducers\":[{\"name\":\"add\",\"params\":{\"elements\":[{\"name\":{\"some\":\"name\"},\"algebraic_type\":{\"String\":[]}}]},\"lifecycle\":{\"none\":[]}}],"
+                      "\"types\":[{\"name\":{\"scope\":[],\"name\":\"Add\"},\"ty\":1,\"custom_ordering\":true},{\"name\":{\"scope\":[],\"name\":\"Player\"},\"ty\":0,"
+                      "\"custom_ordering\":true}],\"misc_exports\":[],\"row_level_security\":[]}");
+  export_schema(def, 10, &out);
+  assert_true(strstr((char *)out.data, "{\"sections\":[{\"CaseConversionPolicy\":{\"None\":[]}},{\"Typespace\":{\"types\":[") == (char *)out.data);
+  assert_non_null(strstr((char *)out.data, ",{\"Tables\":[{\"source_name\":\"player\",\"product_type_ref\":0,"));
+  assert_non_null(strstr((char *)out.data, ",{\"ExplicitNames\":{\"entries\":[{\"Table\":{\"source_name\":\"player\",\"canonical_name\":\"player\"}},"
+                                           "{\"Function\":{\"source_name\":\"add\",\"canonical_name\":\"add\"}}]}}]}"));
+  assert_null(strstr((char *)out.data, "Procedures"));
+  size_t before = out.len;
+  assert_int_equal(lc_module_def_json(def, 11, &out, &err), LC_INVALID);
+  assert_int_equal(out.len, before);
+  lc_module_def_free(def);
+
+  def = decode(from_hex(&a, g2_hex));
+  export_schema(def, 10, &out);
+  const char *at = (char *)out.data;
+  static const char *const sections[] = {"CaseConversionPolicy", "Typespace", "Types", "Tables", "Reducers", "Procedures", "HttpHandlers", "HttpRoutes", "Views",
+                                         "ViewPrimaryKeys", "Schedules", "LifeCycleReducers", "RowLevelSecurity", "ExplicitNames"};
+  for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) { /* in this order */
+    char text[40];
+    snprintf(text, sizeof text, "{\"%s\":", sections[i]);
+    at = strstr(at, text);
+    if (!at) fail_msg("no %s in its place", sections[i]);
+  }
+  static const char *const parts[] = {"{\"name\":{\"some\":\"redApple\"},", "{\"name\":{\"some\":\"level_2\"},", "{\"name\":{\"some\":\"scheduled_id\"},",
+                                      "\"default_values\":[{\"col_id\":3,\"value\":\"00\"}]", "\"method\":{\"Method\":{\"Get\":[]}},\"path\":\"/hello\"",
+                                      "\"method\":{\"Any\":[]},\"path\":\"/x\"", "{\"view_source_name\":\"v1\",\"columns\":[\"id\"]}",
+                                      "\"table_name\":\"timer\",\"schedule_at_col\":1,\"function_name\":\"tick\"", "{\"lifecycle_spec\":{\"OnConnect\":[]},\"function_name\":\"on_c\"}",
+                                      "{\"Function\":{\"source_name\":\"hello\",\"canonical_name\":\"hello\"}}", "{\"source_name\":\"onC\",\"params\":{\"elements\":[]},\"visibility\":{\"Private\":[]}"};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (!strstr((char *)out.data, parts[i])) fail_msg("no %s in %s", parts[i], (char *)out.data);
+  export_schema(def, 9, &out);
+  assert_non_null(strstr((char *)out.data, "\"misc_exports\":[{\"ColumnDefaultValue\":{\"table\":\"players\",\"col_id\":3,\"value\":\"00\"}},{\"Procedure\":{\"name\":\"proc\","));
+  assert_non_null(strstr((char *)out.data, "\"schedule\":{\"some\":{\"name\":{\"some\":\"timer_sched\"},\"reducer_name\":\"tick\",\"scheduled_at_column\":1}}"));
+  /* what tables hold has canonical names inside, too */
+  const struct lc_type *color = def->tables[0].row_type->fields[3].type;
+  expect_name(color->fields[0].name, "redApple");
+  expect_name(def->tables[0].columns[2].accessor, "Level2");
+  lc_module_def_free(def);
+  static const char *const golden[] = {g1_hex, g2_hex, g3_hex, "0200000000"};
+  for (int i = 0; i < 4; i++) {
+    expect_stable_export(from_hex(&a, golden[i]), 9);
+    if (i != 2) expect_stable_export(from_hex(&a, golden[i]), 10);
+  }
+  def = decode(from_hex(&a, g3_hex)); /* V9 leaves lifecycle reducers callable, V10 does not: the V10 export of a V9 module changes once */
+  export_schema(def, 10, &out);
+  assert_non_null(strstr((char *)out.data, "\"visibility\":{\"ClientCallable\":[]}"));
+  lc_module_def_free(def);
+  /* environment: spec/07 §4.1 with its union out of order and doubled */
+  struct lc_slice env = from_hex(&a, "02010000000f02000000040000004d4f444502030000000400000070726f6403000000646576030000006465760006000000524547494f4e010200000065750"
+                                     "1");
+  def = decode(env);
+  assert_int_equal(def->n_env, 2);
+  assert_int_equal(def->env[0].n_literals, 2);
+  export_schema(def, 10, &out);
+  assert_non_null(strstr((char *)out.data, ",{\"Environment\":[{\"name\":\"MODE\",\"ty\":{\"Union\":[\"dev\",\"prod\"]},\"optional\":false},"
+                                           "{\"name\":\"REGION\",\"ty\":{\"StringLiteral\":\"eu\"},\"optional\":true}]},{\"Typespace\""));
+  lc_module_def_free(def);
+  expect_stable_export(env, 10);
+  lc_buf_free(&out);
+  lc_arena_free(&a);
+}
+
+static void refuse_module(struct lc_arena *a, const char *hex, const char *text) {
+  struct lc_module_def *def;
+  struct lc_error err = {0};
+  assert_int_not_equal(lc_module_def_decode(from_hex(a, hex), &def, &err), LC_OK);
+  if (!strstr(err.text, text)) fail_msg("got %s, want %s", err.text, text);
+}
+
+static void test_refused_modules(void **state) {
+  (void)state;
+  struct lc_arena a = {0};
+  /* Types: ERROR_X → 999999, alone and in a scope; a name twice; a name that is no UTF-8 */
+  refuse_module(&a, "02010000000101000000" "00000000" "070000004552524f525f58" "3f420f00" "01", "Errors occurred:\nType \"ERROR_X\" has invalid ref: &999999");
+  refuse_module(&a, "02010000000101000000" "010000000100000073" "0100000074" "07000000" "01", "Type \"s\"::\"t\" has invalid ref: &7");
+  refuse_module(&a, "02020000000001000000020000000001020000000000000001000000740000000001" "00000000010000005400000000" "01", "DuplicateTypeName");
+  refuse_module(&a, "02010000000301000000" "02000000c328" "00000000" "01" "0200000000" "04", "error decoding module description");
+  /* reducer r with ok type U8 */
+  refuse_module(&a, "02010000000301000000" "0100000072" "00000000" "01" "07" "04", "InvalidReducerReturnType");
+  /* routes */
+  refuse_module(&a, "02020000000b01000000010000006" "8" "0c01000000" "0100000068" "00" "010000007a", "InvalidHttpRoutePath");
+  refuse_module(&a, "02010000000c01000000" "0100000068" "00" "00000000", "MissingHttpHandler");
+  refuse_module(&a, "02020000000b010000000100000068" "0c02000000" "0100000068" "00" "00000000" "0100000068" "0100" "00000000", "DuplicateHttpRoute");
+  /* environment */
+  refuse_module(&a, "02010000000f01000000" "02000000" "3141" "0000", "invalid environment declaration: invalid name");
+  refuse_module(&a, "02010000000f01000000" "0100000041" "0200000000" "00", "invalid environment declaration: environment key \"A\": string union must not be empty");
+  refuse_module(&a, "02010000000f02000000" "0100000041" "0000" "0100000041" "0000", "environment key \"A\": duplicate declaration");
+  /* default of a missing table in V9 */
+  refuse_module(&a, "01" "00000000" "00000000" "00000000" "00000000" "01000000" "00" "0100000074" "0000" "00000000" "00000000", "TableNotFound");
+  /* a repeated section: the first one counts (here: two environments) */
+  struct lc_module_def *def = decode(from_hex(&a, "0202000000" "0f010000000100000041" "0000" "0f010000000100000042" "0000"));
+  assert_int_equal(def->n_env, 1);
+  expect_name(def->env[0].name, "A");
+  lc_module_def_free(def);
+  /* types that double at every level: t0 = (U8,U8), tn = (&n-1,&n-1), and a table of t30 */
+  struct lc_buf bomb = {0};
+  lc_buf_u8(&bomb, 2);
+  lc_buf_u32(&bomb, 2);
+  lc_buf_u8(&bomb, 0);
+  lc_buf_u32(&bomb, 31);
+  for (uint32_t i = 0; i <= 30; i++) {
+    lc_buf_u8(&bomb, 2);
+    lc_buf_u32(&bomb, 2);
+    for (int k = 0; k < 2; k++) {
+      lc_buf_u8(&bomb, 0);
+      lc_buf_bsatn_str(&bomb, k ? "b" : "a");
+      lc_buf_u8(&bomb, i ? LC_T_REF : LC_T_U8);
+      if (i) lc_buf_u32(&bomb, i - 1);
+    }
+  }
+  lc_buf_u8(&bomb, 2);
+  lc_buf_u32(&bomb, 1);
+  lc_buf_bsatn_str(&bomb, "t");
+  lc_buf_u32(&bomb, 30);
+  for (int i = 0; i < 4; i++) lc_buf_u32(&bomb, 0);
+  lc_buf_u16(&bomb, 1);
+  lc_buf_u32(&bomb, 0);
+  lc_buf_u8(&bomb, 0);
+  struct lc_error err = {0};
+  assert_int_not_equal(lc_module_def_decode(lc_buf_slice(&bomb), &def, &err), LC_OK);
+  if (!strstr(err.text, "types without references would take more than")) fail_msg("%s", err.text);
+  lc_buf_free(&bomb);
+  lc_arena_free(&a);
+}
+
+/* Damaged definitions are refused or give something that can be exported; nothing crashes. */
+static void test_damaged_modules(void **state) {
+  (void)state;
+  struct lc_arena a = {0};
+  static const char *const golden[] = {g1_hex, g2_hex, g3_hex};
+  uint64_t seed = 0x9e3779b97f4a7c15u;
+  struct lc_buf out = {0};
+  for (int g = 0; g < 3; g++) {
+    struct lc_slice raw = from_hex(&a, golden[g]);
+    uint8_t *copy = lc_alloc(raw.len);
+    for (int round = 0; round < 3000; round++) {
+      memcpy(copy, raw.data, raw.len);
+      for (int k = 0; k <= round % 3; k++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        copy[(seed >> 33) % raw.len] = (uint8_t)(seed >> 25);
+      }
+      struct lc_module_def *def;
+      if (lc_module_def_decode(lc_slice(copy, raw.len), &def, NULL) != LC_OK) continue;
+      export_schema(def, round & 1 ? 9 : 10, &out);
+      lc_module_def_free(def);
+    }
+    lc_free(copy);
+  }
+  lc_buf_free(&out);
+  lc_arena_free(&a);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_types),    cmocka_unit_test(test_bsatn_errors), cmocka_unit_test(test_order),
-                                     cmocka_unit_test(test_identity), cmocka_unit_test(test_json),         cmocka_unit_test(test_golden_modules)};
+                                     cmocka_unit_test(test_identity), cmocka_unit_test(test_json),         cmocka_unit_test(test_golden_modules),
+                                     cmocka_unit_test(test_exported_schema), cmocka_unit_test(test_refused_modules), cmocka_unit_test(test_damaged_modules)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
