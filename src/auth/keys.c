@@ -24,8 +24,8 @@ static enum lc_status read_file(const char *path, struct lc_buf *out, struct lc_
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return lc_fail(err, errno == ENOENT ? LC_NOT_FOUND : LC_IO, "%s: %s", path, strerror(errno));
   enum lc_status status = LC_OK;
+  uint8_t chunk[4096];
   for (;;) {
-    uint8_t chunk[4096];
     ssize_t n = read(fd, chunk, sizeof chunk);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) status = lc_fail(err, LC_IO, "%s: %s", path, strerror(errno));
@@ -35,6 +35,7 @@ static enum lc_status read_file(const char *path, struct lc_buf *out, struct lc_
     if (out->len > KEY_FILE_MAX_BYTES) status = lc_fail(err, LC_LIMIT, "%s: larger than %u bytes, so it is no key file", path, KEY_FILE_MAX_BYTES);
     if (status != LC_OK) break;
   }
+  OPENSSL_cleanse(chunk, sizeof chunk); /* it may have been a private key */
   close(fd);
   return status;
 }

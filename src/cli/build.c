@@ -108,12 +108,22 @@ static bool file_holds(struct lc_cli *cli, const char *path, const char *needle)
   return found;
 }
 
+/* Adds the WebAssembly target where rustup manages the compiler and it is missing. */
+static void add_rust_target(const char *dir) {
+  static char rustup[] = "rustup", target[] = "target", list[] = "list", installed[] = "--installed", add[] = "add", name[] = "wasm32-unknown-unknown";
+  char *ask[] = {rustup, target, list, installed, NULL}, *install[] = {rustup, target, add, name, NULL};
+  struct lc_buf output = {0};
+  if (run(dir, ask, &output) == 0 && !(output.len && memmem(output.data, output.len, name, sizeof name - 1))) run(dir, install, NULL); /* cargo reports a failure better */
+  lc_buf_free(&output);
+}
+
 static int build_rust(struct lc_cli *cli, const char *dir, const char *options, bool debug, char **path) {
   static char cargo[] = "cargo", verb[] = "build", config[] = "--config=net.git-fetch-with-cli=true", target[] = "--target=wasm32-unknown-unknown", format[] = "--message-format=json-render-diagnostics", release[] = "--release";
   char *argv[MAX_ARGUMENTS] = {cargo, verb, config, target, format};
   int n = 5;
   struct lc_buf output = {0};
   if (!debug) argv[n++] = release;
+  add_rust_target(dir);
   char *words = add_words(options, argv, &n);
   int code = run(dir, argv, &output);
   *path = code == 0 ? last_artifact(&output) : NULL;

@@ -171,6 +171,11 @@ int lc_cli_cause(struct lc_cli *cli, const char *fmt, ...) {
   return 1;
 }
 
+void lc_cli_print(const struct lc_buf *out) {
+  if (out->len) fwrite(out->data, 1, out->len, stdout);
+  fflush(stdout);
+}
+
 char *lc_cli_read_line(void) {
   char *line = NULL;
   size_t cap = 0;

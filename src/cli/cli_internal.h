@@ -68,6 +68,7 @@ char *lc_cli_copy(const char *s);                          /* never NULL for a n
 /* Asks `question [y/N] `; `yes` answers for the user. End of input is "no". */
 bool lc_cli_confirm(bool yes, const char *question);
 char *lc_cli_read_line(void); /* from stdin, without the line end; NULL at the end of input */
+void lc_cli_print(const struct lc_buf *out);                 /* to stdout */
 bool lc_cli_read_file(struct lc_cli *cli, const char *path, struct lc_buf *out); /* false: error set */
 bool lc_cli_database_name_ok(const char *name, const char **why); /* spec/04 §1 */
 bool lc_cli_is_identity(const char *text);                        /* 64 hex digits, optional 0x */
@@ -126,6 +127,9 @@ int lc_cli_database(struct lc_cli *cli, const char *url, const char *name, const
 struct lc_cli_target { char *url, *token, *name, *identity; };
 int lc_cli_target(struct lc_cli *cli, const struct lc_cli_args *args, const char *database, struct lc_cli_target *t);
 void lc_cli_target_free(struct lc_cli_target *t);
+/* For commands whose first argument may be left out when one database is configured: *database is it or NULL, *next the first argument
+ * after it (spec/04 §7.1). */
+int lc_cli_leading_database(struct lc_cli *cli, const struct lc_cli_args *args, const char **database, int *next);
 /* GET of a path under the target's database; the path starts with '/'. */
 int lc_cli_target_request(struct lc_cli *cli, const struct lc_cli_target *t, const char *method, const char *path, const char *content_type, const struct lc_slice *body, struct lc_cli_reply *reply);
 

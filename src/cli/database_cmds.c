@@ -75,7 +75,7 @@ int lc_cli_cmd_list(struct lc_cli *cli, const struct lc_cli_args *args) {
   } else if (rc == 0) {
     printf("Associated databases for user %s:\n\n", me);
     lc_cli_table_psql(&out, 2, rows, (const struct lc_slice *)(const void *)cells.data);
-    fwrite(out.data, 1, out.len, stdout);
+    lc_cli_print(&out);
   }
   json_decref(answer);
   lc_buf_free(&cells);
@@ -194,7 +194,7 @@ int lc_cli_cmd_env(struct lc_cli *cli, const struct lc_cli_args *args) {
     struct lc_cli_sql_stats stats;
     struct lc_error err = {0};
     if (lc_cli_sql_table(&out, statement, &stats, &err) != LC_OK) rc = lc_cli_fail(cli, "%s", err.text);
-    else fwrite(out.data, 1, out.len, stdout);
+    else lc_cli_print(&out);
     lc_buf_free(&out);
   } else if (rc == 0) {
     json_t *root = json_loadb((const char *)statement.data, statement.len, 0, NULL);

@@ -451,7 +451,8 @@ static int describe_json(struct lc_cli *cli, const struct lc_cli_schema *s, int 
   if (!found) return lc_cli_fail(cli, "%s", missing[kind]);
   struct lc_buf out = {0};
   lc_cli_json_pretty(&out, value);
-  printf("%.*s\n", (int)out.len, (const char *)out.data);
+  lc_buf_u8(&out, '\n');
+  lc_cli_print(&out);
   lc_buf_free(&out);
   return 0;
 }
@@ -462,13 +463,16 @@ int lc_cli_cmd_describe(struct lc_cli *cli, const struct lc_cli_args *args) {
   if (json && format) return lc_cli_usage_error(cli, "the argument '--json' cannot be used with '--format <VALUE>'");
   if (format && strcmp(format, "json") != 0 && strcmp(format, "text") != 0) return lc_cli_usage_error(cli, "invalid value '%s' for '--format <VALUE>'\n  [possible values: text, json]", format);
   json |= format && strcmp(format, "json") == 0;
-  int kind = -1;
-  if (args->n > 1 && (kind = kind_of(args->positional[1])) < 0)
-    return lc_cli_fail(cli, "Invalid entity_type '%s'. Expected one of: env, procedures, reducers, routes, tables, types, views.", args->positional[1]);
-  const char *only = args->n > 2 ? args->positional[2] : NULL;
+  const char *database;
+  int kind = -1, next, rc = lc_cli_leading_database(cli, args, &database, &next);
+  if (rc != 0) return rc;
+  if (args->n > next + 2) return lc_cli_usage_error(cli, "unexpected argument '%s' found", args->positional[next + 2]);
+  if (args->n > next && (kind = kind_of(args->positional[next])) < 0)
+    return lc_cli_fail(cli, "Invalid entity_type '%s'. Expected one of: env, procedures, reducers, routes, tables, types, views.", args->positional[next]);
+  const char *only = args->n > next + 1 ? args->positional[next + 1] : NULL;
   struct lc_cli_target t;
   struct lc_cli_schema s = {0};
-  int rc = lc_cli_target(cli, args, args->n ? args->positional[0] : NULL, &t);
+  rc = lc_cli_target(cli, args, database, &t);
   if (rc != 0) return rc;
   rc = lc_cli_schema_fetch(cli, &t, &s);
   if (rc == 0 && json) {
@@ -478,7 +482,7 @@ int lc_cli_cmd_describe(struct lc_cli *cli, const struct lc_cli_args *args) {
     struct lc_buf out = {0};
     if (kind < 0) lc_cli_describe_text(&out, &s, colour);
     else if (!put_section(&out, &s, (enum kind)kind, only, colour) && only) rc = lc_cli_fail(cli, "%s", missing[kind]);
-    fwrite(out.data, 1, out.len, stdout);
+    lc_cli_print(&out);
     lc_buf_free(&out);
   }
   lc_cli_schema_free(&s);

@@ -243,11 +243,8 @@ static int apply_plan(struct lc_cli *cli, const struct lc_cli_args *args, struct
   if (!automatic || !token) return lc_cli_fail(cli, "the server's answer to the pre-publish check cannot be read");
   if (plan && *plan) puts(plan);
   if (json_is_true(json_object_get(automatic, "break_clients")) && !job->break_clients &&
-      !lc_cli_confirm(yes_for(args, "break-clients"), "The above changes will BREAK existing clients. Do you want to proceed?")) {
-    puts("Publishing aborted by user");
-    *stop = true;
-    return 0;
-  }
+      !lc_cli_confirm(yes_for(args, "break-clients"), "The above changes will BREAK existing clients. Do you want to proceed?"))
+    return lc_cli_fail(cli, "Publishing aborted by user");
   char *escaped = lc_cli_url_escape(token);
   lc_buf_printf(&job->params, "&token=%s&policy=BreakClients", escaped);
   lc_free(escaped);
@@ -347,7 +344,7 @@ static int publish_one(struct lc_cli *cli, const struct lc_cli_args *args, const
   bool env_only = lc_cli_has(args, "env-only"), stop = false;
   const char *why;
   if (job->name && !lc_cli_is_identity(job->name) && !lc_cli_database_name_ok(job->name, &why)) return lc_cli_fail(cli, "%s", why);
-  if (job->configured && job->name) {
+  if (job->configured && job->name && !env_only) {
     if (job->wasm_path || job->js_path) printf("Publishing precompiled module to database '%s'\n", job->name);
     else printf("Publishing module %s to database '%s'\n", job->module_dir, job->name);
   }

@@ -110,24 +110,12 @@ static int bad_arguments(struct lc_cli *cli, const struct lc_cli_target *t, cons
 }
 
 int lc_cli_cmd_call(struct lc_cli *cli, const struct lc_cli_args *args) {
-  int first = args->n > 1 ? 1 : 0; /* with a configured database, the first argument may be the function */
-  const char *database = args->n > 1 ? args->positional[0] : NULL;
-  if (database && !lc_cli_has(args, "no-config")) {
-    struct lc_cli_project *project = lc_cli_project_load(cli, NULL);
-    if (!project && cli->error.len) return 1;
-    bool known = lc_cli_project_targets(project) == 0;
-    for (unsigned i = 0; i < lc_cli_project_targets(project); i++) {
-      const char *name = lc_cli_project_text(project, i, "database");
-      known |= name && strcmp(name, database) == 0;
-    }
-    if (!known && lc_cli_project_targets(project) == 1) {
-      database = NULL;
-      first = 0;
-    }
-    lc_cli_project_free(project);
-  }
+  const char *database;
+  int first, rc = lc_cli_leading_database(cli, args, &database, &first);
+  if (rc != 0) return rc;
+  if (args->n <= first) return lc_cli_usage_error(cli, "the following required arguments were not provided:\n  <function>");
   struct lc_cli_target t;
-  int rc = lc_cli_target(cli, args, database, &t);
+  rc = lc_cli_target(cli, args, database, &t);
   if (rc != 0) return rc;
   const char *name = args->positional[first];
   struct lc_cli_schema s = {0};
@@ -211,7 +199,7 @@ static int run_sql(struct lc_cli *cli, const struct lc_cli_target *t, const char
     double ms = (double)(after.tv_sec - before.tv_sec) * 1e3 + (double)(after.tv_nsec - before.tv_nsec) / 1e6;
     if (rc == 0 && interactive) lc_buf_printf(&out, "Roundtrip time: %.2fms\n", ms);
   }
-  if (rc == 0) fwrite(out.data, 1, out.len, stdout);
+  if (rc == 0) lc_cli_print(&out);
   fflush(stdout);
   lc_buf_free(&out);
   lc_buf_free(&reply.body);

@@ -42,7 +42,7 @@ static int cmd_list(struct lc_cli *cli, const struct lc_cli_args *args) {
   }
   if (!lc_buf_ok(&cells)) lc_cli_out_of_memory();
   lc_cli_table_plain(&out, 4, n, (const struct lc_slice *)(const void *)cells.data);
-  fwrite(out.data, 1, out.len, stdout);
+  lc_cli_print(&out);
   lc_buf_free(&out);
   lc_buf_free(&cells);
   lc_arena_free(&arena);
@@ -190,8 +190,9 @@ static int cmd_ping(struct lc_cli *cli, const struct lc_cli_args *args) {
   struct lc_cli_request q = {.method = "GET", .url = url, .timeout_s = PING_SECONDS};
   struct lc_cli_reply reply = {0};
   if (lc_cli_http(cli, &q, &reply) != 0) {
-    printf("Server could not be reached (%.*s): %s\n", (int)cli->error.len, (const char *)cli->error.data, base);
-    lc_buf_clear(&cli->error);
+    char *text = lc_cli_text(&cli->error), *cause = strstr(text, "    "); /* the cause alone fits one line */
+    printf("Server could not be reached (%s): %s\n", cause ? cause + 4 : text, base);
+    lc_free(text);
   } else if (reply.status >= 200 && reply.status < 300) {
     printf("Server is online: %s\n", base);
   } else if (reply.status == 404) {

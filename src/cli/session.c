@@ -205,6 +205,35 @@ int lc_cli_target(struct lc_cli *cli, const struct lc_cli_args *args, const char
   return rc;
 }
 
+int lc_cli_leading_database(struct lc_cli *cli, const struct lc_cli_args *args, const char **database, int *next) {
+  *database = NULL;
+  *next = 0;
+  if (args->n == 0) return 0;
+  const char *first = args->positional[0];
+  struct lc_cli_project *project = lc_cli_has(args, "no-config") ? NULL : lc_cli_project_load(cli, NULL);
+  if (!project && cli->error.len) return 1;
+  unsigned n = 0;
+  bool known = false;
+  struct lc_buf names = {0};
+  for (unsigned i = 0; i < lc_cli_project_targets(project); i++) {
+    const char *name = lc_cli_project_text(project, i, "database");
+    if (!name) continue;
+    known |= strcmp(name, first) == 0;
+    lc_buf_printf(&names, "%s%s", n++ ? ", " : "", name);
+  }
+  char *list = lc_cli_text(&names);
+  int rc = 0;
+  if (n == 0 || known) {
+    *database = first;
+    *next = 1;
+  } else if (n > 1) {
+    rc = lc_cli_fail(cli, "Multiple databases found in config: %s. Please specify which database to use, or pass --no-config to use '%s' directly.", list, first);
+  }
+  lc_free(list);
+  lc_cli_project_free(project);
+  return rc;
+}
+
 void lc_cli_target_free(struct lc_cli_target *t) {
   lc_free(t->url);
   lc_free(t->token);

@@ -1,0 +1,66 @@
+"""kill -9 under load: what was confirmed is there after a restart, byte for byte; what failed or was never sent is not.
+
+ROUNDS (default 100) kills; SEED repeats a run.
+"""
+import os, random, select, struct, time
+from lightcone import Client, Server, bstr, main, module
+
+ROUNDS = int(os.environ.get('ROUNDS', '100'))
+SEED = int(os.environ.get('SEED', str(int(time.time()))))
+
+
+def payload_of(seq, n): return f'{seq}:' + 'x' * n + 'é'
+
+
+def kill_rounds():
+    print(f'seed {SEED}: SEED={SEED} ROUNDS={ROUNDS} python3 tests/e2e/crash.py')
+    rng = random.Random(SEED)
+    with Server() as s:
+        token = s.identity()['token']
+        s.publish('crash', module('e2e-2.14'), token)
+        confirmed, sent, seq = {}, {}, 0
+        for round_ in range(ROUNDS):
+            clients = [Client(s, 'crash', token) for _ in range(3)]
+            waiting = [{} for _ in clients]
+            end = time.time() + rng.uniform(0.01, 0.25)
+            while time.time() < end:
+                for c, w in zip(clients, waiting):
+                    while len(w) < 20:
+                        seq += 1
+                        if rng.random() < 0.1: # fails after an insert: must never appear
+                            w[c.call('fail', bstr(f'round {round_}'))] = None
+                            continue
+                        text = payload_of(seq, rng.randrange(200))
+                        sent[seq] = text
+                        w[c.call('append_log', struct.pack('<Q', seq) + bstr(text))] = seq
+                for c in select.select([c.s for c in clients], [], [], 0.01)[0]:
+                    i = [k.s for k in clients].index(c)
+                    for rid, error in Client.results(*clients[i].next()):
+                        what = waiting[i].pop(rid)
+                        if what is None: assert error == f'round {round_}', error
+                        else:
+                            assert error is None, error
+                            confirmed[what] = sent[what]
+            s.kill()
+            for c in clients: # what had arrived before the kill counts as confirmed too
+                c.s.settimeout(0.5)
+                try:
+                    while True:
+                        for rid, error in Client.results(*c.next()):
+                            what = waiting[clients.index(c)].pop(rid)
+                            if what is not None and error is None: confirmed[what] = sent[what]
+                except (OSError, ConnectionError): pass
+                c.close()
+            s.start()
+            rows = dict(map(tuple, s.sql('crash', 'SELECT * FROM log_entry', token)))
+            missing = [k for k in confirmed if rows.get(k) != confirmed[k]]
+            if missing: raise Exception(f'round {round_}: {len(missing)} confirmed rows are lost or changed, first {missing[:3]}')
+            unknown = [k for k in rows if sent.get(k) != rows[k]]
+            if unknown: raise Exception(f'round {round_}: rows nobody wrote: {unknown[:3]}')
+            if s.sql('crash', 'SELECT * FROM person', token): raise Exception(f'round {round_}: rows of failed calls are there')
+            if s.sql('crash', 'SELECT * FROM connected', token): raise Exception(f'round {round_}: clients of before the crash are still connected')
+        if len(confirmed) < ROUNDS: raise Exception(f'only {len(confirmed)} confirmed transactions in {ROUNDS} rounds')
+        print(f'{ROUNDS} rounds, {len(confirmed)} confirmed transactions, {len(sent)} sent, all accounted for')
+
+
+if __name__ == '__main__': main([kill_rounds])
