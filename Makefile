@@ -75,6 +75,11 @@ modules: ## the WebAssembly modules of the sample, the benchmark and the tests, 
 clients: ## the official clients that the end-to-end tests drive (cached)
 	@scripts/npm-client.sh tests/clients/npm build/clients/npm
 
+bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSON line each
+	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g $(WARN) bench/loadgen.c -lm -o build/loadgen
+	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
+	@bench/run.sh
+
 run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publishes the sample if that is empty
 	@scripts/build-module.sh modules/chat $(MODULES)/chat.wasm
 	@scripts/run.sh
