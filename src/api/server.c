@@ -328,7 +328,7 @@ int lc_server_run(const struct lc_server_options *options) {
   enum lc_status st = s.threads ? start(&s, &err) : lc_fail(&err, LC_NOMEM, "out of memory");
   if (st == LC_OK) {
     const char *colon = strrchr(options->listen_addr, ':');
-    printf("lightcone is listening on %.*s:%u\n", (int)(colon - options->listen_addr), options->listen_addr, lc_net_port(atomic_load(&s.net)));
+    printf("Starting SpacetimeDB listening on %.*s:%u\n", (int)(colon - options->listen_addr), options->listen_addr, lc_net_port(atomic_load(&s.net)));
     fflush(stdout);
     int sig;
     sigwait(&set, &sig);

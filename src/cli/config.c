@@ -19,7 +19,8 @@ struct lc_cli_config {
   size_t n, cap;
   char **lines;
 };
-static const char initial[] = "default_server = \"maincloud\"\n\n[[server_configs]]\nnickname = \"maincloud\"\nhost = \"maincloud.spacetimedb.com\"\nprotocol = \"https\"\n\n"
+/* spec/04 §7.1, except that a publish without --server goes to this machine and never to somebody else's cloud */
+static const char initial[] = "default_server = \"local\"\n\n[[server_configs]]\nnickname = \"maincloud\"\nhost = \"maincloud.spacetimedb.com\"\nprotocol = \"https\"\n\n"
                               "[[server_configs]]\nnickname = \"local\"\nhost = \"127.0.0.1:3000\"\nprotocol = \"http\"\n";
 
 static void insert_line(struct lc_cli_config *c, size_t at, char *line) {

@@ -117,12 +117,13 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
     if (!temporary) rc = lc_cli_fail(cli, "could not make a folder for in-memory data: %m");
   }
   if (rc == 0) {
-    char *pub_path = pub ? lc_cli_copy(pub) : lc_cli_format("%s/id_ecdsa.pub", key_dir ? key_dir : cli->config_dir);
-    char *priv_path = priv ? lc_cli_copy(priv) : lc_cli_format("%s/id_ecdsa", key_dir ? key_dir : cli->config_dir);
+    /* keys: where told, else in the data folder (made there on first start) */
+    char *pub_path = pub ? lc_cli_copy(pub) : key_dir ? lc_cli_format("%s/id_ecdsa.pub", key_dir) : NULL;
+    char *priv_path = priv ? lc_cli_copy(priv) : key_dir ? lc_cli_format("%s/id_ecdsa", key_dir) : NULL;
     char exe[4096];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     exe[n > 0 ? n : 0] = 0;
-    if (!pub) make_dirs(key_dir ? key_dir : cli->config_dir);
+    if (key_dir && !pub) make_dirs(key_dir);
     struct lc_server_options options = {.listen_addr = address,
                                         .data_dir = temporary ? temporary : data ? data : cli->data_dir,
                                         .jwt_pub_key_path = pub_path,

@@ -109,7 +109,7 @@ static void test_config(void **state) {
   struct lc_cli_config *c = lc_cli_config_load(path, &err);
   assert_non_null(c);
   assert_true(lc_cli_config_is_new(c));
-  expect_key(c, "default_server", "maincloud"); /* initial content of spec/04 §7.1 */
+  expect_key(c, "default_server", "local"); /* initial content of spec/04 §7.1, but for the default */
   assert_int_equal(lc_cli_config_servers(c), 2);
   assert_int_equal(lc_cli_config_find(c, "local"), 1);
   assert_int_equal(lc_cli_config_find(c, "maincloud.spacetimedb.com"), 0);
