@@ -68,7 +68,7 @@ void table_free(struct table *t) {
 }
 
 /* Lays out trees for info.indexes (filled) and fills them from the rows of `old` (NULL: none), which keeps its own until it is freed. */
-static enum lc_status structures_build(struct table *t, struct table *old, struct lc_error *err) {
+static enum lc_status structures_build(struct lc_datastore *ds, struct table *t, struct table *old, struct lc_error *err) {
   const struct lc_type *row = t->info.row_type;
   struct lc_key_spec cluster = {.entry_type = row};
   t->indexes = lc_alloc_zero(t->info.n_indexes, sizeof *t->indexes);
@@ -101,12 +101,12 @@ static enum lc_status structures_build(struct table *t, struct table *old, struc
     struct lc_type_field h[2] = {{.type = lc_type_primitive(LC_T_U64)}, {.type = lc_type_primitive(LC_T_U64)}};
     struct lc_key_spec hash = {.entry_type = lc_type_new_product(&t->arena, 2, h), .n_parts = 2, .columns = {0, 1}};
     if (!cluster.entry_type || !hash.entry_type) return oom(err);
-    lc_tree_init(&t->by_hash, &hash);
+    if (lc_tree_init(&t->by_hash, ds->store, &hash) != LC_OK) return oom(err);
   } else {
     cluster.n_parts = t->info.indexes[chosen].n_columns;
     memcpy(cluster.columns, t->info.indexes[chosen].columns, cluster.n_parts * sizeof *cluster.columns);
   }
-  lc_tree_init(&t->rows, &cluster);
+  if (lc_tree_init(&t->rows, ds->store, &cluster) != LC_OK) return oom(err);
   for (uint32_t i = 0; i < t->info.n_indexes; i++) {
     const struct lc_index_info *x = &t->info.indexes[i];
     t->indexes[i].is_cluster = (int32_t)i == chosen;
@@ -120,11 +120,11 @@ static enum lc_status structures_build(struct table *t, struct table *old, struc
     }
     spec.entry_type = t->indexes[i].entry_type = lc_type_new_product(&t->arena, n, f);
     if (!spec.entry_type) return oom(err);
-    lc_tree_init(&t->indexes[i].tree, &spec);
+    if (lc_tree_init(&t->indexes[i].tree, ds->store, &spec) != LC_OK) return oom(err);
   }
   if (!old) return LC_OK;
   struct lc_cursor c;
-  for (lc_cursor_seek(&c, &old->rows, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c))
+  for (lc_cursor_seek(&c, &old->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c))
     if (!rows_insert(t, row_of_entry(old, lc_cursor_entry(&c)), false)) return oom(err);
   return LC_OK;
 }
@@ -258,7 +258,7 @@ static enum lc_status system_table_build(struct lc_datastore *ds, const struct s
   if (!t->sequences) return oom(err);
   for (size_t i = 0; i < sizeof system_sequences / sizeof *system_sequences; i++)
     if (system_sequences[i].table == st->id) t->sequences[t->n_sequences++] = (struct sequence){system_sequences[i].id, 0};
-  enum lc_status s = structures_build(t, NULL, err);
+  enum lc_status s = structures_build(ds, t, NULL, err);
   return s == LC_OK ? table_place(ds, t, err) : s;
 }
 
@@ -371,7 +371,7 @@ static const uint16_t *take_cols(struct lc_arena *a, const uint8_t *p, uint32_t 
 struct scan { struct table *st; struct lc_cursor c; };
 static struct scan scan_start(struct lc_datastore *ds, uint32_t st_id) {
   struct scan s = {.st = ds_table(ds, st_id)};
-  lc_cursor_seek(&s.c, &s.st->rows, NULL, 0, false);
+  lc_cursor_seek(&s.c, &s.st->rows, NULL, NULL, 0, false);
   return s;
 }
 /* Next row whose u32 column `col` is `id`. */
@@ -391,7 +391,7 @@ static enum lc_status fill_columns(struct lc_datastore *ds, struct table *t, str
   struct lc_slice row;
   struct table *st = ds_table(ds, LC_ST_COLUMN);
   struct lc_cursor c;
-  for (lc_cursor_seek(&c, &st->rows, (const uint8_t *)&t->info.table_id, 1, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+  for (lc_cursor_seek(&c, &st->rows, NULL, (const uint8_t *)&t->info.table_id, 1, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
     row = lc_cursor_entry(&c);
     if (!row_u32_is(st, row, 0, t->info.table_id)) break;
     if (n == 1024) return lc_fail(err, LC_LIMIT, "table %.*s has more than 1024 columns", (int)t->info.name.len, (const char *)t->info.name.data);
@@ -501,7 +501,7 @@ static enum lc_status table_from_rows(struct lc_datastore *ds, struct table *t, 
     t->info.schedule_function = lc_arena_copy(&t->arena, row_bytes(scheduled.st, row, 2));
     memcpy(&t->info.schedule_at_column, lc_row_column(scheduled.st->info.row_type, row.data, 4), 2);
   }
-  return s == LC_OK ? structures_build(t, ds_table(ds, t->info.table_id), err) : s;
+  return s == LC_OK ? structures_build(ds, t, ds_table(ds, t->info.table_id), err) : s;
 }
 
 enum lc_status catalog_refresh(struct lc_datastore *ds, uint32_t table_id, struct lc_error *err) {

@@ -33,7 +33,16 @@ struct net { struct lc_slice row; int8_t change; uint64_t hash; }; /* +1 inserte
 
 struct undo { struct table *table; struct lc_slice row; bool was_insert; };
 
-struct lc_row_iter { struct lc_row_iter *next_free; struct lc_datastore *ds; struct lc_buf rows; size_t at; };
+/* A scan: what has been fetched, and when that is not all, a cursor on a snapshot from which the rest comes piece by piece. */
+struct lc_row_iter {
+  struct lc_row_iter *next_free;
+  struct lc_datastore *ds;
+  struct lc_buf rows; size_t at;
+  struct lc_snapshot *snapshot; /* NULL: all is in `rows` */
+  struct table *table; int32_t index; /* index to follow; -1: the table's own order */
+  struct lc_cursor cursor;
+  struct lc_buf high; uint32_t high_parts; bool high_excluded;
+};
 
 struct lc_tx {
   struct lc_datastore *ds;
@@ -48,6 +57,7 @@ struct lc_tx {
 struct index_ref { struct table *table; uint32_t at; };
 struct lc_datastore {
   const struct lc_env *env;
+  struct lc_store *store;    /* of all trees */
   struct table **tables; uint32_t n_tables, cap_tables; /* ascending by id */
   struct index_ref *index_refs; uint32_t n_index_refs; /* by index id; table NULL: none */
   uint64_t schema_version;

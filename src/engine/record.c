@@ -62,8 +62,8 @@ void lc_tx_record_encode(struct lc_buf *out, const struct lc_tx_delta *delta, co
 static void put_table(struct lc_buf *out, const struct table *t) {
   struct lc_cursor c;
   lc_buf_u32(out, t->info.table_id);
-  lc_buf_varint(out, t->rows.n_entries);
-  for (lc_cursor_seek(&c, &t->rows, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) lc_buf_slice_append(out, row_of_entry(t, lc_cursor_entry(&c)));
+  lc_buf_varint(out, lc_tree_count(&t->rows));
+  for (lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) lc_buf_slice_append(out, row_of_entry(t, lc_cursor_entry(&c)));
 }
 
 enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_buf *out) {

@@ -23,7 +23,7 @@ static uint64_t row_hash(struct lc_slice row) { return lc_hash64(row.data, row.l
 static bool find_number(struct table *t, struct lc_slice row, uint64_t *number, struct lc_slice *stored) {
   uint64_t hash = row_hash(row);
   struct lc_cursor c;
-  for (lc_cursor_seek(&c, &t->by_hash, (const uint8_t *)&hash, 1, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+  for (lc_cursor_seek(&c, &t->by_hash, NULL, (const uint8_t *)&hash, 1, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
     struct lc_slice e = lc_cursor_entry(&c);
     if (memcmp(e.data, &hash, 8) != 0) return false;
     struct lc_slice entry = lc_tree_find(&t->rows, e.data + 8);
@@ -61,7 +61,7 @@ static bool index_change(struct table *t, uint32_t at, struct lc_slice row, cons
   struct lc_buf e = {0};
   index_entry(t, ix, &t->info.indexes[at], row, ckey, clen, &e);
   bool ok = lc_buf_ok(&e);
-  if (ok && insert) ok = lc_tree_insert(&ix->tree, lc_buf_slice(&e)) != LC_TREE_NOMEM;
+  if (ok && insert) ok = lc_tree_insert(&ix->tree, lc_buf_slice(&e), NULL) != LC_TREE_NOMEM;
   else if (ok) lc_tree_remove(&ix->tree, e.data);
   lc_buf_free(&e);
   return ok;
@@ -120,9 +120,9 @@ bool rows_insert(struct table *t, struct lc_slice row, bool replace) {
     lc_buf_free(&old);
   }
   size_t clen = lc_key_len(&t->rows.key, key, t->rows.key.n_parts);
-  bool ok = lc_tree_insert(&t->rows, stored) == LC_TREE_DONE;
+  bool ok = lc_tree_insert(&t->rows, stored, NULL) == LC_TREE_DONE;
   uint64_t hash_entry[2] = {t->numbered ? row_hash(row) : 0, number};
-  if (ok && t->numbered && lc_tree_insert(&t->by_hash, lc_slice(hash_entry, 16)) != LC_TREE_DONE) {
+  if (ok && t->numbered && lc_tree_insert(&t->by_hash, lc_slice(hash_entry, 16), NULL) != LC_TREE_DONE) {
     lc_tree_remove(&t->rows, key);
     ok = false;
   }
@@ -145,13 +145,13 @@ struct lc_slice index_find(struct table *t, uint32_t at, const uint8_t *key, uin
   if (ix->is_cluster) {
     if (n_parts == t->rows.key.n_parts) return lc_tree_find(&t->rows, key);
     struct lc_cursor c;
-    lc_cursor_seek(&c, &t->rows, key, n_parts, false);
+    lc_cursor_seek(&c, &t->rows, NULL, key, n_parts, false);
     if (!lc_cursor_valid(&c)) return lc_slice(NULL, 0);
     struct lc_slice e = lc_cursor_entry(&c);
     return lc_key_compare_entry(&t->rows.key, e.data, key, n_parts) == 0 ? e : lc_slice(NULL, 0);
   }
   struct lc_cursor c;
-  lc_cursor_seek(&c, &ix->tree, key, n_parts, false);
+  lc_cursor_seek(&c, &ix->tree, NULL, key, n_parts, false);
   if (!lc_cursor_valid(&c)) return lc_slice(NULL, 0);
   struct lc_slice e = lc_cursor_entry(&c);
   if (lc_key_compare_entry(&ix->tree.key, e.data, key, n_parts) != 0) return lc_slice(NULL, 0);
@@ -162,7 +162,7 @@ struct lc_slice index_find(struct table *t, uint32_t at, const uint8_t *key, uin
 enum lc_status index_build(struct table *t, uint32_t at) {
   struct lc_cursor c;
   if (t->indexes[at].is_cluster) return LC_OK;
-  for (lc_cursor_seek(&c, &t->rows, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+  for (lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
     struct lc_slice entry = lc_cursor_entry(&c), row = row_of_entry(t, entry);
     struct lc_buf scratch = {0};
     const uint8_t *key = t->numbered ? entry.data : cluster_key(t, row, &scratch);

@@ -8,6 +8,10 @@ enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **
   if (!ds) return lc_fail(err, LC_NOMEM, "out of memory");
   ds->env = env;
   ds->tx.ds = ds;
+  if (!(ds->store = lc_store_new())) {
+    lc_free(ds);
+    return lc_fail(err, LC_NOMEM, "out of memory");
+  }
   enum lc_status st = catalog_bootstrap(ds, err);
   if (st != LC_OK) {
     lc_datastore_free(ds);
@@ -23,6 +27,7 @@ void lc_datastore_free(struct lc_datastore *ds) {
   for (struct lc_row_iter *it = ds->free_iters, *next; it; it = next) {
     next = it->next_free;
     lc_buf_free(&it->rows);
+    lc_buf_free(&it->high);
     lc_free(it);
   }
   lc_arena_free(&ds->tx.arena);
@@ -33,6 +38,7 @@ void lc_datastore_free(struct lc_datastore *ds) {
   lc_free(ds->index_refs);
   lc_buf_free(&ds->key);
   lc_buf_free(&ds->entry);
+  lc_store_free(ds->store);
   lc_free(ds);
 }
 
@@ -231,7 +237,7 @@ enum lc_status lc_schema_update(struct lc_tx *tx, const struct lc_module_def *de
 enum lc_status lc_datastore_module(struct lc_datastore *ds, struct lc_module_facts *out) {
   struct table *t = ds_table(ds, LC_ST_MODULE);
   struct lc_cursor c;
-  lc_cursor_seek(&c, &t->rows, NULL, 0, false);
+  lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false);
   if (!lc_cursor_valid(&c)) return LC_NOT_FOUND;
   struct lc_slice row = row_of_entry(t, lc_cursor_entry(&c));
   struct lc_reader r = lc_reader(row);

@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { RECLAIM_PIECES = 256 /* freed at the start of a transaction of what released snapshots held */ };
+
 /* ---- begin, undo, rollback ---- */
 
 struct lc_tx *lc_tx_begin(struct lc_datastore *ds) {
   struct lc_tx *tx = &ds->tx;
   lc_assert(!tx->open);
   tx->open = true;
+  lc_store_reclaim(ds->store, RECLAIM_PIECES);
   tx->n_undo = tx->n_touched = tx->n_schema = 0;
   return tx;
 }
@@ -210,9 +213,14 @@ static struct lc_slice holder(struct lc_datastore *ds, struct table *t, uint32_t
 }
 
 static int insert_row(struct lc_tx *tx, struct table *t, struct lc_slice row, struct lc_error *err) {
-  if (rows_find_equal(t, row).data) return LC_ERRNO_OK; /* a table is a set */
-  for (uint32_t i = 0; i < t->info.n_indexes; i++)
-    if (t->info.indexes[i].is_unique && holder(tx->ds, t, i, row).data) return violation(t, i, row, err);
+  bool own_key = !t->numbered && t->rows.key.is_static_offset; /* then one look-up tells about the row and about its key */
+  struct lc_slice there = own_key ? lc_tree_find(&t->rows, row.data + t->rows.key.offset_bytes) : rows_find_equal(t, row);
+  if (there.data && (!own_key || lc_slice_eq(there, row))) return LC_ERRNO_OK; /* a table is a set */
+  for (uint32_t i = 0; i < t->info.n_indexes; i++) {
+    if (!t->info.indexes[i].is_unique) continue;
+    bool taken = own_key && t->indexes[i].is_cluster ? there.data != NULL : holder(tx->ds, t, i, row).data != NULL;
+    if (taken) return violation(t, i, row, err);
+  }
   if (!reserve(tx, t) || !rows_insert(t, row, false)) return nomem(err);
   note(tx, t, row, true);
   return LC_ERRNO_OK;
@@ -267,11 +275,10 @@ int lc_tx_update(struct lc_tx *tx, uint32_t table_id, uint32_t index_id, struct 
     if (other.data && other.data != old.data) return violation(t, i, row, err);
   }
   if (t->info.n_indexes == 1 && t->indexes[0].is_cluster) { /* same key, no other index: the row is replaced where it lies */
-    bool short_of_memory;
     struct lc_slice copy = lc_arena_copy(&tx->arena, old);
     if (!copy.data || !reserve(tx, t)) return nomem(err);
     note(tx, t, copy, false);
-    if (!reserve(tx, t) || !lc_tree_replace(&t->rows, row, &short_of_memory)) { /* what was noted must be true before the failure is told */
+    if (!reserve(tx, t) || lc_tree_replace(&t->rows, row) != LC_TREE_DONE) { /* what was noted must be true before the failure is told */
       if (!rows_delete(t, copy)) lc_panic("row of table %u vanished during an update", table_id);
       return nomem(err);
     }
@@ -311,6 +318,8 @@ static int next_value(struct lc_tx *tx, uint32_t sequence_id, uint8_t value[16],
 
 /* ---- scans ---- */
 
+enum { FIRST_FETCH_BYTES = 4096, FETCH_BYTES = 65536, KEEP_BYTES = 64 << 10 };
+
 static struct lc_row_iter *iter_new(struct lc_datastore *ds) {
   struct lc_row_iter *it = ds->free_iters;
   if (it) ds->free_iters = it->next_free;
@@ -318,6 +327,7 @@ static struct lc_row_iter *iter_new(struct lc_datastore *ds) {
   if (!it) return NULL;
   it->ds = ds;
   it->at = 0;
+  it->snapshot = NULL;
   lc_buf_clear(&it->rows);
   return it;
 }
@@ -327,9 +337,36 @@ static void iter_add(struct lc_row_iter *it, struct lc_slice row) {
   lc_buf_slice_append(&it->rows, row);
 }
 
+/* Fetches rows from the cursor until there are max_bytes; false at the end of the scan. */
+static bool iter_fetch(struct lc_row_iter *it, size_t max_bytes) {
+  const struct table *t = it->table;
+  const struct lc_tree *tree = it->cursor.tree;
+  for (; lc_cursor_valid(&it->cursor); lc_cursor_next(&it->cursor)) {
+    if (it->rows.len >= max_bytes) return true;
+    struct lc_slice e = lc_cursor_entry(&it->cursor);
+    if (it->high_parts) {
+      int order = lc_key_compare_entry(&tree->key, e.data, it->high.data, it->high_parts);
+      if (order > 0 || (order == 0 && it->high_excluded)) return false;
+    }
+    if (it->index >= 0) e = lc_snapshot_find(&t->rows, it->snapshot, e.data + lc_key_len(&tree->key, e.data, t->info.indexes[it->index].n_columns));
+    iter_add(it, row_of_entry(t, e));
+  }
+  return false;
+}
+
 struct lc_slice lc_row_iter_next(struct lc_row_iter *it) {
   static const uint8_t empty_row[1];
-  if (it->at >= it->rows.len) return lc_slice(NULL, 0);
+  if (it->at >= it->rows.len) {
+    if (!it->snapshot) return lc_slice(NULL, 0);
+    lc_buf_clear(&it->rows);
+    it->at = 0;
+    if (!iter_fetch(it, FETCH_BYTES)) {
+      lc_snapshot_release(it->snapshot);
+      it->snapshot = NULL;
+    }
+    if (!lc_buf_ok(&it->rows)) lc_panic("out of memory while scanning table %u", it->table->info.table_id);
+    if (!it->rows.len) return lc_slice(NULL, 0);
+  }
   uint32_t len;
   memcpy(&len, it->rows.data + it->at, 4);
   const uint8_t *row = it->rows.data + it->at + 4;
@@ -338,15 +375,37 @@ struct lc_slice lc_row_iter_next(struct lc_row_iter *it) {
 }
 
 void lc_row_iter_close(struct lc_row_iter *it) {
-  enum { keep_bytes = 64 << 10 };
   if (!it) return;
-  if (it->rows.cap > keep_bytes) lc_buf_free(&it->rows);
+  lc_snapshot_release(it->snapshot);
+  it->snapshot = NULL;
+  if (it->rows.cap > KEEP_BYTES + FETCH_BYTES) lc_buf_free(&it->rows);
   it->next_free = it->ds->free_iters;
   it->ds->free_iters = it;
 }
 
-static int iter_done(struct lc_row_iter *it, struct lc_row_iter **out, struct lc_error *err) {
-  if (!lc_buf_ok(&it->rows)) {
+/* Bounds of a scan over the first columns of an index: low key of low_parts parts (after: excluded), high likewise. */
+struct bounds { const uint8_t *low, *high; uint32_t low_parts, high_parts; bool low_excluded, high_excluded; };
+
+/* Opens a scan: short ones are fetched whole, of longer ones the state of now is kept as a snapshot. index -1: the whole table. */
+static int iter_open(struct lc_datastore *ds, struct table *t, int32_t index, const struct bounds *b, struct lc_row_iter **out, struct lc_error *err) {
+  struct lc_row_iter *it = iter_new(ds);
+  if (!it) return nomem(err);
+  bool own_order = index < 0 || t->indexes[index].is_cluster;
+  it->table = t;
+  it->index = own_order ? -1 : index;
+  it->high_parts = b->high_parts;
+  it->high_excluded = b->high_excluded;
+  lc_buf_clear(&it->high);
+  const struct lc_tree *tree = own_order ? &t->rows : &t->indexes[index].tree;
+  if (b->high_parts) lc_buf_append(&it->high, b->high, lc_key_len(&tree->key, b->high, b->high_parts));
+  lc_cursor_seek(&it->cursor, tree, NULL, b->low_parts ? b->low : NULL, b->low_parts, b->low_excluded);
+  if (lc_buf_ok(&it->high) && iter_fetch(it, FIRST_FETCH_BYTES)) {
+    it->snapshot = lc_snapshot_take(ds->store); /* the cursor stays good: the nodes it stands on are the snapshot's now */
+    if (!it->snapshot) it->rows.failed = true;
+  }
+  if (!lc_buf_ok(&it->rows) || !lc_buf_ok(&it->high)) {
+    lc_buf_free(&it->rows);
+    lc_buf_free(&it->high);
     lc_row_iter_close(it);
     return nomem(err);
   }
@@ -356,31 +415,8 @@ static int iter_done(struct lc_row_iter *it, struct lc_row_iter **out, struct lc
 
 static int scan_table(struct lc_datastore *ds, uint32_t table_id, struct lc_row_iter **out) {
   struct table *t = ds_table(ds, table_id);
-  struct lc_cursor c;
-  if (!t) return LC_ERRNO_NO_SUCH_TABLE;
-  struct lc_row_iter *it = iter_new(ds);
-  if (!it) return nomem(NULL);
-  for (lc_cursor_seek(&c, &t->rows, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) iter_add(it, row_of_entry(t, lc_cursor_entry(&c)));
-  return iter_done(it, out, NULL);
-}
-
-/* Bounds of a scan over the first columns of an index: low key of low_parts parts (after: excluded), high likewise. */
-struct bounds { const uint8_t *low, *high; uint32_t low_parts, high_parts; bool low_excluded, high_excluded; };
-
-/* Calls fn for each row of index `at` within the bounds, in key order; fn must not change the table. */
-static void each_in_index(struct table *t, uint32_t at, const struct bounds *b, void (*fn)(void *ctx, struct lc_slice row), void *ctx) {
-  struct index *ix = &t->indexes[at];
-  const struct lc_tree *tree = ix->is_cluster ? &t->rows : &ix->tree;
-  struct lc_cursor c;
-  for (lc_cursor_seek(&c, tree, b->low_parts ? b->low : NULL, b->low_parts, b->low_excluded); lc_cursor_valid(&c); lc_cursor_next(&c)) {
-    struct lc_slice e = lc_cursor_entry(&c);
-    if (b->high_parts) {
-      int order = lc_key_compare_entry(&tree->key, e.data, b->high, b->high_parts);
-      if (order > 0 || (order == 0 && b->high_excluded)) break;
-    }
-    if (!ix->is_cluster) e = row_of_entry(t, lc_tree_find(&t->rows, e.data + lc_key_len(&ix->tree.key, e.data, t->info.indexes[at].n_columns)));
-    fn(ctx, e);
-  }
+  static const struct bounds all;
+  return t ? iter_open(ds, t, -1, &all, out, NULL) : LC_ERRNO_NO_SUCH_TABLE;
 }
 
 /* Checks a point key; *len = its bytes. Extra bytes are an error only for several columns of fixed size (spec/02 §5.3). */
@@ -433,8 +469,6 @@ static int range_bounds(const struct lc_index_info *info, struct lc_slice prefix
   return LC_ERRNO_OK;
 }
 
-static void add_row(void *ctx, struct lc_slice row) { iter_add(ctx, row); }
-
 static int scan_point(struct lc_datastore *ds, uint32_t index_id, struct lc_slice key, struct lc_row_iter **out, struct lc_error *err) {
   struct table *t;
   uint32_t at;
@@ -442,16 +476,18 @@ static int scan_point(struct lc_datastore *ds, uint32_t index_id, struct lc_slic
   if (!info) return LC_ERRNO_NO_SUCH_INDEX;
   int rc = check_point(info, key, err);
   if (rc != LC_ERRNO_OK) return rc;
+  struct bounds b = {.low = key.data, .high = key.data, .low_parts = info->n_columns, .high_parts = info->n_columns};
+  if (!info->is_unique) return iter_open(ds, t, (int32_t)at, &b, out, err);
   struct lc_row_iter *it = iter_new(ds);
   if (!it) return nomem(err);
-  if (info->is_unique) {
-    struct lc_slice row = index_find(t, at, key.data, info->n_columns);
-    if (row.data) iter_add(it, row);
-  } else {
-    struct bounds b = {.low = key.data, .high = key.data, .low_parts = info->n_columns, .high_parts = info->n_columns};
-    each_in_index(t, at, &b, add_row, it);
+  struct lc_slice row = index_find(t, at, key.data, info->n_columns);
+  if (row.data) iter_add(it, row);
+  if (!lc_buf_ok(&it->rows)) {
+    lc_row_iter_close(it);
+    return nomem(err);
   }
-  return iter_done(it, out, err);
+  *out = it;
+  return LC_ERRNO_OK;
 }
 
 static int scan_range(struct lc_datastore *ds, uint32_t index_id, struct lc_slice prefix, uint32_t prefix_elems, struct lc_slice start, struct lc_slice end, struct lc_row_iter **out,
@@ -465,12 +501,7 @@ static int scan_range(struct lc_datastore *ds, uint32_t index_id, struct lc_slic
   int rc = range_bounds(info, prefix, prefix_elems, start, end, keys, &b, err);
   bool is_point = rc == LC_ERRNO_OK && !b.low_excluded && !b.high_excluded && b.low_parts == info->n_columns && lc_slice_eq(lc_buf_slice(&keys[0]), lc_buf_slice(&keys[1]));
   if (rc == LC_ERRNO_OK && info->kind == LC_INDEX_HASH && !is_point) rc = LC_ERRNO_WRONG_INDEX_ALGO;
-  struct lc_row_iter *it = rc == LC_ERRNO_OK ? iter_new(ds) : NULL;
-  if (rc == LC_ERRNO_OK && !it) rc = nomem(err);
-  if (it) {
-    each_in_index(t, at, &b, add_row, it);
-    rc = iter_done(it, out, err);
-  }
+  if (rc == LC_ERRNO_OK) rc = iter_open(ds, t, (int32_t)at, &b, out, err);
   lc_buf_free(&keys[0]);
   lc_buf_free(&keys[1]);
   return rc;
@@ -488,12 +519,12 @@ int lc_view_scan_point(struct lc_read_view view, uint32_t index_id, struct lc_sl
 }
 uint64_t lc_view_row_count(struct lc_read_view view, uint32_t table_id) {
   struct table *t = ds_table(view.ds, table_id);
-  return t ? t->rows.n_entries : 0;
+  return t ? lc_tree_count(&t->rows) : 0;
 }
 int lc_tx_row_count(struct lc_tx *tx, uint32_t table_id, uint64_t *n) {
   struct table *t = ds_table(tx->ds, table_id);
   if (!t) return LC_ERRNO_NO_SUCH_TABLE;
-  *n = t->rows.n_entries;
+  *n = lc_tree_count(&t->rows);
   return LC_ERRNO_OK;
 }
 
@@ -597,7 +628,7 @@ void lc_tx_commit(struct lc_tx *tx, const struct lc_tx_delta **out) {
                                           .n_deletes = deletes,
                                           .inserts = rows,
                                           .deletes = rows + inserts,
-                                          .truncated = deletes > 0 && inserts == 0 && t->rows.n_entries == 0,
+                                          .truncated = deletes > 0 && inserts == 0 && lc_tree_count(&t->rows) == 0,
                                           .is_ephemeral = t->is_ephemeral};
   }
   if (n > 1) qsort(deltas, n, sizeof *deltas, by_table_id);

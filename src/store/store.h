@@ -1,14 +1,24 @@
-/* The face of store/: ordered trees of entries. An entry is bytes whose key is one or more BSATN columns; a table is a tree of its rows
- * clustered by a key, a secondary index a tree of (index columns, cluster key).
+/* The face of store/: copy-on-write B+trees of entries, and snapshots of all trees of a store at once.
  *
- * Entries of one static size lie packed in the leaves; others are reference-counted blobs that leaves point to. A tree belongs to
- * the baton holder of its database; no function here is thread-safe. Callers: engine/ only.
+ * An entry is bytes whose key is one or more BSATN columns; a table is a tree of its rows clustered by a key, a secondary index a tree of
+ * (index columns, cluster key). Entries of one static size up to a quarter of a node lie packed in the leaves; others are blobs that leaves point to.
+ *
+ * Epochs: every node and blob carries the epoch it was born in; taking a snapshot ends an epoch. The writer changes in place what no live
+ * snapshot can see, and copies the rest; what it takes out of a tree while a snapshot sees it is retired until that snapshot is gone.
+ *
+ * Threads: a store with its trees belongs to one writer at a time (the baton holder). Cursors on a snapshot may run on any thread, and any
+ * thread may release a reference on a snapshot; only the writer takes snapshots and reclaims memory. Callers: engine/ only.
  */
 #ifndef LC_STORE_H
 #define LC_STORE_H
 #include "../types/types.h"
 
-enum { LC_KEY_MAX_PARTS = 64, LC_TREE_MAX_DEPTH = 24 };
+enum { LC_KEY_MAX_PARTS = 64, LC_TREE_MAX_DEPTH = 20, LC_KEY_PREFIX_MAX_STEPS = 8 };
+
+/* ---- keys ---- */
+
+/* One piece of the 8-byte key prefix: `bytes` little-endian bytes at an offset of the entry and of the concatenated key. */
+struct lc_prefix_step { uint32_t entry_offset, key_offset; uint8_t bytes, shift; bool is_signed; };
 
 /* Where a key is found in an entry: columns of the entry's product type, in key order. */
 struct lc_key_spec {
@@ -20,49 +30,99 @@ struct lc_key_spec {
   bool is_prefix;                   /* the key is the entry's first columns in order: its concatenated form lies in the entry */
   bool is_static_offset;            /* one part at a constant offset */
   uint32_t offset_bytes;
+  /* the order-preserving prefix: numbers of the leading parts, the greater first, then perhaps the first bytes of a string */
+  uint32_t n_steps;
+  struct lc_prefix_step steps[LC_KEY_PREFIX_MAX_STEPS];
+  bool steps_in_entry;              /* entry_offset is valid for every step */
+  bool has_text_step; uint32_t text_key_offset; uint8_t text_shift; /* string or byte array: as many of its first bytes as there is room */
+  uint8_t part_bits[LC_KEY_MAX_PARTS + 1]; /* prefix bits that the first i parts take; 255: not wholly in the prefix */
+  bool is_exact;                    /* the prefix decides: equal prefixes are equal keys */
 };
+/* entry_type, n_parts, columns set by the caller. */
 void lc_key_spec_init(struct lc_key_spec *spec);
 /* Appends the concatenated key of an entry. */
 void lc_key_extract(const struct lc_key_spec *spec, const uint8_t *entry, struct lc_buf *out);
 /* Length of the first n_parts of a validated concatenated key. */
 size_t lc_key_len(const struct lc_key_spec *spec, const uint8_t *key, uint32_t n_parts);
-
-struct lc_tree_node;
-struct lc_tree {
-  struct lc_key_spec key;
-  uint32_t entry_size_bytes;        /* LC_SIZE_DYNAMIC: blobs */
-  uint32_t leaf_capacity, inner_capacity;
-  struct lc_tree_node *root;        /* NULL: empty */
-  uint64_t n_entries;
-  uint64_t memory_bytes;            /* nodes and blobs */
-};
-/* spec->entry_type, n_parts, columns set by the caller; types are borrowed for the tree's life. */
-void lc_tree_init(struct lc_tree *t, const struct lc_key_spec *spec);
-void lc_tree_free(struct lc_tree *t);
-
-/* A position; invalid after any change of the tree. */
-struct lc_cursor {
-  const struct lc_tree *tree;
-  uint32_t depth;
-  struct { struct lc_tree_node *node; uint32_t at; } path[LC_TREE_MAX_DEPTH];
-};
-/* First entry whose first n_parts key parts are >= key (after == false) or > key (after == true). key NULL: first entry of all. */
-void lc_cursor_seek(struct lc_cursor *c, const struct lc_tree *t, const uint8_t *key, uint32_t n_parts, bool after);
-bool lc_cursor_valid(const struct lc_cursor *c);
-void lc_cursor_next(struct lc_cursor *c);
-struct lc_slice lc_cursor_entry(const struct lc_cursor *c);
 /* Compares the first n_parts key parts of an entry with a concatenated key. */
 int lc_key_compare_entry(const struct lc_key_spec *spec, const uint8_t *entry, const uint8_t *key, uint32_t n_parts);
+/* Order-preserving 8 bytes of the first n_parts of a concatenated key; what has no room is zero. */
+uint64_t lc_key_prefix(const struct lc_key_spec *spec, const uint8_t *key, uint32_t n_parts);
+
+/* ---- stores and snapshots ---- */
+
+struct lc_tree_node;
+struct lc_store;
+struct lc_root { struct lc_tree_node *node; uint64_t n_entries; };
+struct lc_snapshot;
+
+struct lc_store *lc_store_new(void);        /* NULL: out of memory */
+void lc_store_free(struct lc_store *store); /* precondition: its trees and snapshots are gone */
+uint64_t lc_store_memory_bytes(const struct lc_store *store); /* reserved from the system, retired nodes included */
+
+/* A reference on a snapshot of the present state (writer only). The same snapshot is shared as long as nothing changes. NULL: out of memory. */
+struct lc_snapshot *lc_snapshot_take(struct lc_store *store);
+struct lc_snapshot *lc_snapshot_ref(struct lc_snapshot *s);
+/* Gives a reference back; any thread. Memory is reclaimed by the writer. */
+void lc_snapshot_release(struct lc_snapshot *s);
+/* Writer: frees what released snapshots held, at most `max_nodes` pieces; true if something is left to do. */
+bool lc_store_reclaim(struct lc_store *store, uint32_t max_nodes);
+
+/* ---- trees ---- */
+
+struct lc_tree {
+  struct lc_store *store;
+  struct lc_key_spec key;
+  uint32_t slot;                    /* in the store's roots */
+  uint32_t entry_size_bytes;        /* LC_SIZE_DYNAMIC: blobs */
+  uint32_t leaf_capacity, inner_capacity;
+  bool is_number;                   /* packed entries, the key one number of at most 8 bytes */
+  uint64_t memory_bytes;            /* live nodes and blobs */
+  /* the last insertion, to see ascending runs */
+  const struct lc_tree_node *run_leaf; uint32_t run_at, run_length;
+};
+/* spec->entry_type, n_parts, columns set by the caller; types are borrowed for the tree's life. LC_NOMEM. */
+enum lc_status lc_tree_init(struct lc_tree *t, struct lc_store *store, const struct lc_key_spec *spec);
+void lc_tree_free(struct lc_tree *t); /* a zeroed tree is allowed; snapshots keep what they see */
+uint64_t lc_tree_count(const struct lc_tree *t);
 
 /* Entry with exactly this full key, or data == NULL. Valid until the tree changes. */
 struct lc_slice lc_tree_find(const struct lc_tree *t, const uint8_t *key);
-enum lc_tree_result { LC_TREE_DONE, LC_TREE_DUPLICATE, LC_TREE_NOMEM };
-/* Inserts an entry (copied). DUPLICATE: one with its key exists, nothing changed. */
-enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry);
-/* Replaces the entry that has the key of `entry`; false: there is none (or memory is short: *nomem set). */
-bool lc_tree_replace(struct lc_tree *t, struct lc_slice entry, bool *nomem);
-/* Removes the entry with this full key; false: none. Never allocates. */
+/* The same as a snapshot has it (snapshot NULL: the live tree). */
+struct lc_slice lc_snapshot_find(const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *key);
+/* The same for n keys, level by level, so that their memory accesses overlap. */
+enum { LC_TREE_BATCH = 8 };
+void lc_tree_find_batch(const struct lc_tree *t, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n, struct lc_slice out[LC_TREE_BATCH]);
+enum lc_tree_result { LC_TREE_DONE, LC_TREE_DUPLICATE, LC_TREE_NOMEM, LC_TREE_ABSENT };
+/* Inserts an entry (copied). DUPLICATE: one with its key exists, nothing changed; *existing (may be NULL) is it. */
+enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, struct lc_slice *existing);
+/* Replaces the entry that has the key of `entry`; ABSENT: there is none. */
+enum lc_tree_result lc_tree_replace(struct lc_tree *t, struct lc_slice entry);
+/* Removes the entry with this full key; false: none. Needs no memory unless a snapshot must keep the old state; then a reserve is there for it. */
 bool lc_tree_remove(struct lc_tree *t, const uint8_t *key);
-void lc_tree_clear(struct lc_tree *t);
+void lc_tree_clear(struct lc_tree *t); /* a zeroed tree is allowed */
+/* Walks the whole tree and stops the process when an invariant is broken (tests). */
+void lc_tree_check(const struct lc_tree *t);
+
+/* ---- cursors ---- */
+
+/* A position. On the live tree it is invalid after any change; on a snapshot it holds as long as the snapshot. */
+struct lc_cursor {
+  const struct lc_tree *tree;
+  uint32_t depth;                   /* 0: past the end */
+  struct { const struct lc_tree_node *node; uint32_t at; } path[LC_TREE_MAX_DEPTH];
+};
+/* First entry whose first n_parts key parts are >= key (after == false) or > key (after == true). key NULL: first entry of all.
+ * snapshot NULL: the live tree. */
+void lc_cursor_seek(struct lc_cursor *c, const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *key, uint32_t n_parts, bool after);
+/* Last entry before that position; key NULL: the last of all. */
+void lc_cursor_seek_last(struct lc_cursor *c, const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *key, uint32_t n_parts, bool after);
+static inline bool lc_cursor_valid(const struct lc_cursor *c) { return c->depth > 0; }
+void lc_cursor_next(struct lc_cursor *c);
+void lc_cursor_prev(struct lc_cursor *c);
+struct lc_slice lc_cursor_entry(const struct lc_cursor *c);
+/* The run of entries of one static size from here to the end of the leaf: n entries back to back, and steps the cursor over them. For blobs n is 1. */
+struct lc_slice lc_cursor_run(struct lc_cursor *c, uint32_t *n);
+uint64_t lc_snapshot_count(const struct lc_tree *t, const struct lc_snapshot *snapshot);
 
 #endif
