@@ -21,4 +21,4 @@ def rust_2_14(): drive([os.path.join(CLIENTS, 'rust-2.14')])
 def rust_2_10(): drive([os.path.join(CLIENTS, 'rust-2.10')])
 
 
-if __name__ == '__main__': main([npm_2_10_1])
+if __name__ == '__main__': main([npm_2_10_1, rust_2_14, rust_2_10])

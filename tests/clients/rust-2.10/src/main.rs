@@ -1,0 +1,1 @@
+../../rust-2.14/src/main.rs
