@@ -89,8 +89,10 @@ run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publ
 asan: setup ## build with AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory VARIANT=asan tests binary
 
-tsan: setup ## build with ThreadSanitizer
+tsan: setup ## build with ThreadSanitizer and run the threaded parts under it
 	@$(MAKE) --no-print-directory VARIANT=tsan tests binary
+	@$(MAKE) --no-print-directory modules clients
+	@tests/run-tsan
 
 format: ## clang-format over our code
 	@clang-format-22 -i src/*/*.[ch] tests/unit/*.c

@@ -107,7 +107,11 @@ enum lc_status lc_host_init(struct lc_error *err) {
   wasm_config_t *config = wasm_config_new();
   wasmtime_config_epoch_interruption_set(config, true);
   wasmtime_config_max_wasm_stack_set(config, STACK_BYTES);
+#ifdef __SANITIZE_THREAD__
+  wasmtime_config_parallel_compilation_set(config, false); /* ThreadSanitizer does not see how Wasmtime's threads synchronise */
+#else
   wasmtime_config_parallel_compilation_set(config, true);
+#endif
   host.engine = wasm_engine_new_with_config(config);
   if (!host.engine) return lc_fail(err, LC_UNSUPPORTED, "Wasmtime cannot start on this machine");
   host.linker = wasmtime_linker_new(host.engine);

@@ -34,7 +34,7 @@ async function connect(token, confirmed) {
   c.subscribe = (...queries) => within('subscribing', new Promise((yes, no) => {
     const handle = c.conn.subscriptionBuilder().onApplied(() => yes(handle)).onError(ctx => no(ctx.event ?? new Error('subscription error'))).subscribe(queries);
   }));
-  c.call = (name, args = {}) => within(name, c.conn.reducers[name](args));
+  c.call = (name, args = {}, ms = 10000) => within(name, c.conn.reducers[name](args), ms);
   c.people = () => [...c.conn.db.person.iter()].map(r => r.name).sort();
   c.clear = () => { c.log.length = 0; };
   return c;
@@ -94,7 +94,7 @@ assert.deepEqual(a.people().filter(n => /panicked|failed/.test(n)), []);
 ok('a panic changes nothing and hurts nobody');
 
 for (const bad of ['recurse', 'eatMemory']) {
-  assert.match(String((await a.call(bad).then(() => null, e => e))?.message), /fatal error/);
+  assert.match(String((await a.call(bad, {}, 60000).then(() => null, e => e))?.message), /fatal error/);
   await a.call('increment', { id: 0 });
 }
 ok('stack and memory exhaustion are contained');

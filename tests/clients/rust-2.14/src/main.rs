@@ -107,6 +107,8 @@ fn main() {
     assert_eq!(a.conn.db.connected().identity().find(&a.identity).map(|c| c.count), Some(1), "client_connected ran");
     ok("subscribe");
 
+    let there = a.conn.db.person().count() as usize;
+    until("the rows that were there are told", || a.log.lock().unwrap().len() == there);
     a.taken();
     assert_eq!(call!(a, add_person_then, name("ann"), 30), Ok(Ok(())));
     assert_eq!(a.taken(), [format!("insert {} 30 reducer", name("ann"))]);
@@ -126,8 +128,9 @@ fn main() {
     let b = connect(url, database, None);
     assert_ne!(a.identity, b.identity);
     b.subscribe(&["SELECT * FROM person WHERE age = 88", &format!("SELECT * FROM person WHERE name = '{}'", name("anna"))]);
+    until("b sees anna", || !b.log.lock().unwrap().is_empty()); // row callbacks may come after on_applied
+    assert_eq!(b.taken(), [format!("insert {} 30 subscribe", name("anna"))]);
     assert!(b.people().contains(&name("anna")));
-    b.taken();
     assert_eq!(call!(a, add_person_then, name("bob"), 88), Ok(Ok(())));
     assert_eq!(call!(a, add_person_then, name("eve"), 89), Ok(Ok(())));
     until("b sees bob", || !b.log.lock().unwrap().is_empty());
