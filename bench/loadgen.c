@@ -1,7 +1,8 @@
 /* Load generator: N WebSocket connections of protocol v2 or v3 with K reducer calls in flight each, and subscribers; one JSON line at the end.
  *
  * Single-threaded, epoll, plain libc: what it measures is the server. Server CPU is utime + stime of --pid over the measured stretch.
- * Usage: see `usage` below. Exit status 1 when a connection broke or an answer was not understood.
+ * Usage: see `usage` below. Exit status 1 when a connection broke, an answer was not understood, did not belong to the oldest
+ * call in flight (answers come in call order) or was an internal error. Only successful calls count as transactions.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,8 +24,9 @@
 static const char usage[] =
     "loadgen --url http://HOST:PORT --db NAME [--protocol v2|v3] [--connections N] [--in-flight K] [--seconds S] [--warmup S]\n"
     "        [--confirmed true|false] [--accounts N] [--dist uniform|zipf:THETA] [--subscribers N] [--subscribe-query SQL with {k}]\n"
-    "        [--pid SERVER_PID] [--seed N] [--token JWT] [--seed-accounts N]\n"
-    "Calls the reducer `transfer(from: u32, to: u32, amount: i64)`; --seed-accounts calls `seed(n: u32, balance: i64)` once and ends.\n";
+    "        [--pid SERVER_PID] [--seed N] [--token JWT] [--workload transfer|NAME:HEXARGS] [--seed-accounts N] [--one-call NAME HEXARGS]\n"
+    "Calls the reducer `transfer(from: u32, to: u32, amount: i64)`, or NAME always with the same BSATN arguments. --seed-accounts calls\n"
+    "`seed(n: u32, balance: i64)` once and ends, --one-call the reducer NAME.\n";
 
 _Noreturn static void die(const char *fmt, ...) {
   va_list a;
@@ -51,12 +53,15 @@ static uint64_t rng(void) { /* splitmix64 */
 
 static struct {
   char host[256], port[16];
-  const char *db, *token, *subscribe_query;
+  const char *db, *token, *subscribe_query, *workload;
+  const char *one_call;           /* reducer of --one-call and --seed-accounts */
+  uint8_t args[4096];             /* BSATN arguments of one_call, or of a workload that is not `transfer` */
+  uint32_t args_len;
   bool v3, confirmed;
   unsigned connections, in_flight, accounts, subscribers, seed_accounts;
   double seconds, warmup, zipf;
   int pid;
-} o = {.db = "bench", .v3 = true, .confirmed = true, .connections = 64, .in_flight = 40, .accounts = 100000, .seconds = 10, .warmup = 2, .subscribe_query = "SELECT * FROM accounts"};
+} o = {.db = "bench", .v3 = true, .confirmed = true, .connections = 64, .in_flight = 40, .accounts = 100000, .seconds = 10, .warmup = 2, .subscribe_query = "SELECT * FROM accounts", .workload = "transfer"};
 
 /* ---- choice of accounts: uniform, or zipf by a table of cumulative weights ---- */
 
@@ -97,18 +102,26 @@ static double quantile_ms(double q) {
 
 /* ---- connections ---- */
 
+enum { KEPT_INPUT_BYTES = 256 << 10 };
+
 struct conn {
   int fd;
-  bool subscriber, ready, writing;
+  bool subscriber, writing;
+  uint8_t key[4];         /* masking key of every frame */
+  bool fragmented;        /* `message` holds the first fragments of a message */
+  uint8_t *message; size_t message_len, message_cap;
   uint8_t *in; size_t in_len, in_cap;
   uint8_t *out; size_t out_len, out_at, out_cap;
   uint64_t *sent_at;      /* by request id modulo in_flight */
-  uint32_t next_id;
+  uint32_t next_id, next_answer;
 };
 static struct conn *conns;
 static int ep;
-static uint64_t n_ok, n_user_errors, n_internal_errors, n_deltas, n_ready, n_updates;
+static uint64_t n_ok, n_user_errors, n_internal_errors, n_rows, n_ready, n_updates;
+static uint64_t call_time;  /* taken once for the calls of one batch */
+static char answer_text[512];  /* the last error, for --one-call */
 static bool measuring, stopping;
+static bool fixed_args;  /* every call of the workload has o.args */
 
 static void out_reserve(struct conn *c, size_t n) {
   if (c->out_len + n <= c->out_cap) return;
@@ -131,7 +144,7 @@ static void flush(struct conn *c) {
   }
 }
 
-/* A client frame is masked; a zero key leaves the payload as it is and is as good as any other. */
+/* A client frame is masked; the key is drawn once per connection. Room for the longest head comes first and is closed up by frame_end. */
 static size_t frame_begin(struct conn *c, size_t max_payload) {
   out_reserve(c, max_payload + 14);
   size_t at = c->out_len;
@@ -151,11 +164,20 @@ static void frame_end(struct conn *c, size_t at) {
     h[1] = 0xff;
     for (unsigned i = 0; i < 8; i++) h[2 + i] = (uint8_t)((uint64_t)n >> (56 - 8 * i));
   }
-  memcpy(c->out + at, h, head);
-  if (head < 14) {
-    memmove(c->out + at + head, c->out + at + 14, n);
-    c->out_len -= 14 - head;
+  memcpy(h + head - 4, c->key, 4);
+  uint8_t *from = c->out + at + 14, *to = c->out + at + head;
+  uint64_t wide, v;
+  memcpy(&wide, c->key, 4);
+  memcpy((uint8_t *)&wide + 4, c->key, 4);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) { /* `to` never overtakes `from` */
+    memcpy(&v, from + i, 8);
+    v ^= wide;
+    memcpy(to + i, &v, 8);
   }
+  for (; i < n; i++) to[i] = from[i] ^ c->key[i & 3];
+  memcpy(c->out + at, h, head);
+  c->out_len -= 14 - head;
 }
 static void put(struct conn *c, const void *p, size_t n) {
   out_reserve(c, n);
@@ -167,23 +189,28 @@ static void put_call(struct conn *c, const char *name, const void *args, uint32_
   uint32_t len = (uint32_t)strlen(name);
   put(c, "\x03", 1);
   put_u32(c, c->next_id);
-  c->sent_at[c->next_id++ % (o.in_flight ? o.in_flight : 1)] = now_ns();
+  c->sent_at[c->next_id++ % o.in_flight] = call_time;
   put(c, "", 1);
   put_u32(c, len);
   put(c, name, len);
   put_u32(c, n);
   put(c, args, n);
 }
-static void put_transfer(struct conn *c) {
+static void put_workload(struct conn *c) {
+  if (fixed_args) {
+    put_call(c, o.workload, o.args, o.args_len);
+    return;
+  }
   struct __attribute__((packed)) { uint32_t from, to; int64_t amount; } args = {account(), account(), 1};
   while (args.to == args.from) args.to = account();
   put_call(c, "transfer", &args, sizeof args);
 }
 /* `n` calls: one frame in v3, one each in v2. */
 static void send_calls(struct conn *c, unsigned n) {
+  call_time = now_ns();
   for (unsigned i = 0; i < n;) {
     size_t at = frame_begin(c, 64);
-    do put_transfer(c), i++;
+    do put_workload(c), i++;
     while (o.v3 && i < n);
     frame_end(c, at);
   }
@@ -193,8 +220,8 @@ static void subscribe(struct conn *c, unsigned index) {
   const char *k = strstr(o.subscribe_query, "{k}");
   if (k) snprintf(sql, sizeof sql, "%.*s%u%s", (int)(k - o.subscribe_query), o.subscribe_query, index, k + 3);
   else snprintf(sql, sizeof sql, "%s", o.subscribe_query);
-  size_t at = frame_begin(c, 1100);
-  put(c, "\x00", 1);
+  size_t at = frame_begin(c, sizeof sql + 32);
+  put(c, "", 1);
   put_u32(c, 1);
   put_u32(c, 1);
   put_u32(c, 1);
@@ -212,27 +239,31 @@ static uint32_t take_u32(const uint8_t **p, const uint8_t *end) {
   *p += 4;
   return v;
 }
+static uint8_t take_u8(const uint8_t **p, const uint8_t *end) {
+  if (*p >= end) die("a message of the server ends too early");
+  return *(*p)++;
+}
 static void skip(const uint8_t **p, const uint8_t *end, size_t n) {
   if ((size_t)(end - *p) < n) die("a message of the server ends too early");
   *p += n;
 }
 /* BsatnRowList; counts its rows. */
 static uint64_t skip_rows(const uint8_t **p, const uint8_t *end) {
-  if (*p >= end) die("a message of the server ends too early");
   uint64_t rows = 0, size = 0;
-  uint8_t tag = *(*p)++;
+  uint8_t tag = take_u8(p, end);
   if (tag == 0) {
-    uint16_t fixed;
-    memcpy(&fixed, *p, 2);
-    skip(p, end, 2);
-    size = fixed;
-  } else {
+    size = take_u8(p, end);
+    size |= (uint64_t)take_u8(p, end) << 8;
+    if (!size) die("a list of rows of no bytes");
+  } else if (tag == 1) {
     rows = take_u32(p, end);
     skip(p, end, rows * 8);
+  } else {
+    die("list of rows with unknown tag %u", tag);
   }
   uint32_t bytes = take_u32(p, end);
   skip(p, end, bytes);
-  return tag == 0 && size ? bytes / size : rows;
+  return tag == 0 ? bytes / size : rows;
 }
 static void skip_sets(const uint8_t **p, const uint8_t *end) {
   for (uint32_t sets = take_u32(p, end); sets; sets--) {
@@ -240,11 +271,10 @@ static void skip_sets(const uint8_t **p, const uint8_t *end) {
     for (uint32_t tables = take_u32(p, end); tables; tables--) {
       skip(p, end, take_u32(p, end));
       for (uint32_t n = take_u32(p, end); n; n--) {
-        uint8_t event = **p;
-        skip(p, end, 1);
+        uint8_t event = take_u8(p, end);
         uint64_t rows = skip_rows(p, end);
         if (!event) rows += skip_rows(p, end);
-        if (measuring) n_deltas += rows;
+        if (measuring) n_rows += rows;
       }
     }
   }
@@ -261,7 +291,6 @@ static unsigned payload(struct conn *c, const uint8_t *p, const uint8_t *end) {
       skip(&p, end, 48);
       skip(&p, end, take_u32(&p, end));
       if (!c->subscriber) n_ready++;
-      c->ready = true;
       break;
     case 1: { /* subscribe applied */
       skip(&p, end, 8);
@@ -279,13 +308,20 @@ static unsigned payload(struct conn *c, const uint8_t *p, const uint8_t *end) {
     case 6: { /* reducer result */
       uint32_t id = take_u32(&p, end);
       skip(&p, end, 8);
-      if (p >= end) die("a message of the server ends too early");
-      uint8_t kind = *p++;
+      if (id != c->next_answer || id == c->next_id) die("answer to call %u, the oldest in flight is %u", id, c->next_answer);
+      c->next_answer++;
+      uint8_t kind = take_u8(&p, end);
       if (kind == 0) {
         skip(&p, end, take_u32(&p, end));
         skip_sets(&p, end);
+      } else if (kind == 2 || kind == 3) {
+        uint32_t n = take_u32(&p, end);
+        const uint8_t *text = p;
+        skip(&p, end, n);
+        if (kind == 2 && n >= 4) text += 4, n -= 4; /* the error is BSATN of a string */
+        snprintf(answer_text, sizeof answer_text, "%.*s", n < sizeof answer_text ? (int)n : (int)sizeof answer_text - 1, (const char *)text);
       } else if (kind != 1) {
-        skip(&p, end, take_u32(&p, end));
+        die("outcome with unknown tag %u", kind);
       }
       if (measuring) {
         if (!now) now = now_ns();
@@ -297,9 +333,37 @@ static unsigned payload(struct conn *c, const uint8_t *p, const uint8_t *end) {
       answered++;
       break;
     }
-    case 3: die("a subscription was refused");
+    case 3: { /* subscription error */
+      if (take_u8(&p, end) == 0) skip(&p, end, 4);
+      skip(&p, end, 4);
+      uint32_t n = take_u32(&p, end);
+      const uint8_t *text = p;
+      skip(&p, end, n);
+      die("a subscription was refused: %.*s", (int)(n < 1000 ? n : 1000), (const char *)text);
+    }
     default: die("message with unknown tag %u", tag);
     }
+  }
+  return answered;
+}
+
+/* A frame of a fragmented message; the message is understood when its last frame is there. */
+static unsigned fragment(struct conn *c, uint8_t op, bool fin, const uint8_t *p, size_t n) {
+  if ((op == 2) == c->fragmented) die("a continuation without a beginning, or a message within a message");
+  if (c->message_len + n > c->message_cap) {
+    c->message_cap = (c->message_len + n) * 2;
+    if (!(c->message = realloc(c->message, c->message_cap))) die("out of memory");
+  }
+  memcpy(c->message + c->message_len, p, n);
+  c->message_len += n;
+  c->fragmented = !fin;
+  if (!fin) return 0;
+  unsigned answered = payload(c, c->message, c->message + c->message_len);
+  c->message_len = 0;
+  if (c->message_cap > KEPT_INPUT_BYTES) {
+    free(c->message);
+    c->message = NULL;
+    c->message_cap = 0;
   }
   return answered;
 }
@@ -335,21 +399,31 @@ static void on_readable(struct conn *c) {
     }
     if (c->in_len - at < head + n) break;
     uint8_t op = b[0] & 15;
-    if (op == 2) {
-      if (!(b[0] & 0x80)) die("fragmented messages are not understood");
+    bool fin = b[0] & 0x80;
+    if (b[0] & 0x70 || b[1] & 0x80) die("a frame with reserved bits or a mask");
+    if (op == 2 && fin && !c->fragmented) {
       answered += payload(c, b + head, b + head + n);
+    } else if (op == 0 || op == 2) {
+      answered += fragment(c, op, fin, b + head, n);
     } else if (op == 9) { /* ping → pong */
       size_t f = frame_begin(c, 125);
       put(c, b + head, n);
       frame_end(c, f);
       c->out[f] = 0x8a;
     } else if (op == 8) {
-      die("the server closes: %.*s", (int)(n > 2 ? n - 2 : 0), b + head + 2);
+      die("the server closes: %.*s", (int)(n > 2 ? n - 2 : 0), n > 2 ? (const char *)b + head + 2 : "");
+    } else if (op != 10) {
+      die("frame with unknown opcode %u", op);
     }
     at += head + n;
   }
-  memmove(c->in, c->in + at, c->in_len - at);
-  c->in_len -= at;
+  if ((c->in_len -= at)) {
+    memmove(c->in, c->in + at, c->in_len);
+  } else if (c->in_cap > KEPT_INPUT_BYTES) { /* the first rows of a subscription are large, what follows is not */
+    free(c->in);
+    c->in = NULL;
+    c->in_cap = 0;
+  }
   if (answered && !stopping) send_calls(c, answered);
   flush(c);
 }
@@ -362,11 +436,12 @@ static void dial(struct conn *c) {
   freeaddrinfo(found);
   int on = 1;
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  char text[9000];
+  char text[16384];
   int n = snprintf(text, sizeof text,
                    "GET /v1/database/%s/subscribe?compression=None&confirmed=%s HTTP/1.1\r\nHost: %s:%s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: %s.bsatn.spacetimedb\r\n%s%s%s\r\n",
                    o.db, o.confirmed ? "true" : "false", o.host, o.port, o.v3 ? "v3" : "v2", o.token ? "Authorization: Bearer " : "", o.token ? o.token : "", o.token ? "\r\n" : "");
+  if (n < 0 || (size_t)n >= sizeof text) die("the token or the name of the database is too long");
   if (write(c->fd, text, (size_t)n) != n) die("cannot write the request");
   size_t got = 0;
   char *end = NULL;
@@ -375,9 +450,11 @@ static void dial(struct conn *c) {
     text[++got] = 0;
     if (got >= 4 && !memcmp(text + got - 4, "\r\n\r\n", 4)) end = text + got;
   }
-  if (!strstr(text, " 101 ")) die("the upgrade was refused: %s", text);
+  if (strncmp(text, "HTTP/1.1 101 ", 13)) die("the upgrade was refused: %s", text);
   fcntl(c->fd, F_SETFL, O_NONBLOCK);
-  c->sent_at = calloc(o.in_flight ? o.in_flight : 1, sizeof *c->sent_at);
+  if (!(c->sent_at = calloc(o.in_flight, sizeof *c->sent_at))) die("out of memory");
+  uint32_t key = (uint32_t)rng() | 1u;
+  memcpy(c->key, &key, 4);
   struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
   epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &e);
 }
@@ -420,36 +497,118 @@ static double rss_mb(void) {
   return kib / 1024;
 }
 
+static unsigned number(const char *option, const char *v) {
+  char *end;
+  errno = 0;
+  unsigned long n = strtoul(v, &end, 10);
+  if (errno || end == v || *end || *v == '-' || n > UINT32_MAX) die("%s wants a number, not %s", option, v);
+  return (unsigned)n;
+}
+static double positive(const char *option, const char *v) {
+  char *end;
+  double n = strtod(v, &end);
+  if (end == v || *end || !(n >= 0 && n < 1e6)) die("%s wants a number, not %s", option, v);
+  return n;
+}
+static bool choice(const char *option, const char *v, const char *yes, const char *no) {
+  if (strcmp(v, yes) && strcmp(v, no)) die("%s wants %s or %s, not %s", option, yes, no, v);
+  return !strcmp(v, yes);
+}
+static void hex_args(const char *v) {
+  static const char digits[] = "0123456789abcdef";
+  size_t n = strlen(v);
+  if (n % 2 || n / 2 > sizeof o.args) die("arguments must be an even number of hex digits, at most %zu bytes", sizeof o.args);
+  for (size_t i = 0; i < n; i++) {
+    const char *d = strchr(digits, v[i] | 0x20);
+    if (!d || !*d) die("arguments must be hex digits, not %s", v);
+    o.args[i / 2] = (uint8_t)(o.args[i / 2] << 4 | (d - digits));
+  }
+  o.args_len = (uint32_t)(n / 2);
+}
+
 static void parse(int argc, char **argv) {
   for (int i = 1; i < argc; i += 2) {
     const char *k = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
+    if (!strcmp(k, "--help")) {
+      fputs(usage, stdout);
+      exit(0);
+    }
     if (!v) die("%s wants a value\n%s", k, usage);
     if (!strcmp(k, "--url")) {
       if (sscanf(v, "http://%255[^:]:%15[0-9]", o.host, o.port) != 2) die("--url must be http://HOST:PORT");
     } else if (!strcmp(k, "--db")) o.db = v;
     else if (!strcmp(k, "--token")) o.token = v;
-    else if (!strcmp(k, "--protocol")) o.v3 = !strcmp(v, "v3");
-    else if (!strcmp(k, "--connections")) o.connections = (unsigned)atoi(v);
-    else if (!strcmp(k, "--in-flight")) o.in_flight = (unsigned)atoi(v);
-    else if (!strcmp(k, "--seconds")) o.seconds = atof(v);
-    else if (!strcmp(k, "--warmup")) o.warmup = atof(v);
-    else if (!strcmp(k, "--confirmed")) o.confirmed = !strcmp(v, "true");
-    else if (!strcmp(k, "--accounts")) o.accounts = (unsigned)atoi(v);
-    else if (!strcmp(k, "--dist")) o.zipf = !strncmp(v, "zipf:", 5) ? atof(v + 5) : 0;
-    else if (!strcmp(k, "--subscribers")) o.subscribers = (unsigned)atoi(v);
+    else if (!strcmp(k, "--protocol")) o.v3 = choice(k, v, "v3", "v2");
+    else if (!strcmp(k, "--connections")) o.connections = number(k, v);
+    else if (!strcmp(k, "--in-flight")) o.in_flight = number(k, v);
+    else if (!strcmp(k, "--seconds")) o.seconds = positive(k, v);
+    else if (!strcmp(k, "--warmup")) o.warmup = positive(k, v);
+    else if (!strcmp(k, "--confirmed")) o.confirmed = choice(k, v, "true", "false");
+    else if (!strcmp(k, "--accounts")) o.accounts = number(k, v);
+    else if (!strcmp(k, "--dist")) o.zipf = strcmp(v, "uniform") ? positive(k, strncmp(v, "zipf:", 5) ? "neither uniform nor zipf:THETA" : v + 5) : 0;
+    else if (!strcmp(k, "--subscribers")) o.subscribers = number(k, v);
     else if (!strcmp(k, "--subscribe-query")) o.subscribe_query = v;
-    else if (!strcmp(k, "--pid")) o.pid = atoi(v);
-    else if (!strcmp(k, "--seed")) rng_state += (uint64_t)atoll(v);
-    else if (!strcmp(k, "--seed-accounts")) o.seed_accounts = (unsigned)atoi(v);
+    else if (!strcmp(k, "--pid")) o.pid = (int)number(k, v);
+    else if (!strcmp(k, "--seed")) rng_state += number(k, v);
+    else if (!strcmp(k, "--seed-accounts")) o.seed_accounts = number(k, v);
+    else if (!strcmp(k, "--workload")) {
+      char *colon = strchr(argv[i + 1], ':');
+      if (colon) {
+        *colon = 0;
+        hex_args(colon + 1);
+      } else if (strcmp(v, "transfer")) {
+        die("--workload wants transfer or NAME:HEXARGS");
+      }
+      fixed_args = colon != NULL;
+      o.workload = v;
+    } else if (!strcmp(k, "--one-call")) {
+      if (i + 2 >= argc) die("--one-call wants a reducer and its arguments in hex");
+      o.one_call = v;
+      hex_args(argv[++i + 1]);
+    }
     else die("unknown option %s\n%s", k, usage);
   }
   if (!*o.host) die("--url is missing\n%s", usage);
-  if (o.in_flight == 0 || o.connections == 0 || o.accounts < 2) die("--connections, --in-flight and --accounts must be positive");
+  if (o.in_flight == 0 || o.connections == 0 || o.accounts < 2) die("--connections, --in-flight and --accounts must be positive, and two accounts at least");
+  if (strlen(o.workload) > 256 || strlen(o.subscribe_query) > 1000) die("a name or query is too long");
+  if (o.seed_accounts) {
+    int64_t balance = 1000000000;
+    memcpy(o.args, &o.seed_accounts, 4);
+    memcpy(o.args + 4, &balance, 8);
+    o.args_len = 12;
+    o.one_call = "seed";
+  }
+  if (o.one_call) o.connections = o.in_flight = 1, o.subscribers = 0;
+}
+
+/* --one-call and --seed-accounts: one call, its outcome as a JSON line. */
+static int one_call(void) {
+  measuring = stopping = true;
+  call_time = now_ns();
+  size_t at = frame_begin(&conns[0], o.args_len + 300);
+  put_call(&conns[0], o.one_call, o.args, o.args_len);
+  frame_end(&conns[0], at);
+  flush(&conns[0]);
+  while (!n_ok && !n_user_errors && !n_internal_errors) turn(100);
+  printf("{\"reducer\":\"%s\",\"outcome\":\"%s\",\"ms\":%.3f}\n", o.one_call, n_ok ? "ok" : n_user_errors ? "error" : "internal error", (double)(now_ns() - call_time) / 1e6);
+  if (!n_ok) die("%s", answer_text);
+  return 0;
+}
+/* A figure that was not measured (no --pid, nothing to divide by) is null, never 0. */
+static void optional(char *text, size_t n, const char *format, double value, double by) {
+  if (o.pid && by > 0) snprintf(text, n, format, value / by);
+  else snprintf(text, n, "null");
+}
+static void wait_ready(uint64_t wanted) {
+  uint64_t limit = now_ns() + 60000000000u;
+  while (n_ready < wanted) {
+    turn(100);
+    if (now_ns() > limit) die("only %lu of %lu connections are ready after 60 s", (unsigned long)n_ready, (unsigned long)wanted);
+  }
 }
 
 int main(int argc, char **argv) {
   parse(argc, argv);
-  if (o.seed_accounts) o.connections = o.in_flight = 1, o.subscribers = 0;
   struct rlimit files;
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
@@ -466,27 +625,14 @@ int main(int argc, char **argv) {
   for (unsigned i = 0; i < n; i++) {
     conns[i].subscriber = i >= o.connections;
     dial(&conns[i]);
-    if (conns[i].subscriber) {
+    if (conns[i].subscriber) { /* one after another: their first rows would fill the memory of this process */
       subscribe(&conns[i], i - o.connections);
       flush(&conns[i]);
+      wait_ready(i + 1);
     }
   }
-  uint64_t limit = now_ns() + 60000000000u;
-  while (n_ready < n) {
-    turn(100);
-    if (now_ns() > limit) die("only %lu of %u connections are ready after 60 s", (unsigned long)n_ready, n);
-  }
-  if (o.seed_accounts) {
-    struct __attribute__((packed)) { uint32_t n; int64_t balance; } args = {o.seed_accounts, 1000000000};
-    size_t at = frame_begin(&conns[0], 64);
-    put_call(&conns[0], "seed", &args, sizeof args);
-    frame_end(&conns[0], at);
-    flush(&conns[0]);
-    measuring = stopping = true;
-    while (!n_ok && !n_user_errors && !n_internal_errors) turn(100);
-    if (!n_ok) die("seed failed");
-    return 0;
-  }
+  wait_ready(n);
+  if (o.one_call) return one_call();
   for (unsigned i = 0; i < o.connections; i++) {
     send_calls(&conns[i], o.in_flight);
     flush(&conns[i]);
@@ -499,11 +645,16 @@ int main(int argc, char **argv) {
   double seconds = (double)(now_ns() - start) / 1e9, used = cpu_seconds() - cpu;
   measuring = false;
   stopping = true;
-  uint64_t tx = n_ok + n_user_errors;
-  printf("{\"workload\":\"transfer\",\"protocol\":\"%s\",\"confirmed\":%s,\"connections\":%u,\"in_flight\":%u,\"accounts\":%u,\"zipf\":%.2f,\"subscribers\":%u,\"seconds\":%.2f,\"transactions\":%lu,\"tps\":%.0f,"
-         "\"server_cpu_us_per_tx\":%.3f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"user_errors\":%lu,\"internal_errors\":%lu,\"deltas\":%lu,\"deltas_per_s\":%.0f,\"server_cpu_us_per_delta\":%.3f,\"rss_mb\":%.1f}\n",
-         o.v3 ? "v3" : "v2", o.confirmed ? "true" : "false", o.connections, o.in_flight, o.accounts, o.zipf, o.subscribers, seconds, (unsigned long)tx, (double)tx / seconds,
-         tx ? used * 1e6 / (double)tx : 0, quantile_ms(0.5), quantile_ms(0.99), quantile_ms(0.999), (unsigned long)n_user_errors, (unsigned long)n_internal_errors, (unsigned long)n_deltas,
-         (double)n_deltas / seconds, n_deltas ? used * 1e6 / (double)n_deltas : 0, rss_mb());
-  return n_internal_errors ? 1 : 0;
+  char per_tx[32], per_delta[32], rss[32];
+  optional(per_tx, sizeof per_tx, "%.3f", used * 1e6, (double)n_ok);
+  optional(per_delta, sizeof per_delta, "%.3f", used * 1e6, (double)n_updates);
+  optional(rss, sizeof rss, "%.1f", rss_mb(), 1);
+  printf("{\"workload\":\"%s\",\"protocol\":\"%s\",\"confirmed\":%s,\"connections\":%u,\"in_flight\":%u,\"accounts\":%u,\"zipf\":%.2f,\"subscribers\":%u,\"seconds\":%.2f,\"transactions\":%lu,\"tps\":%.0f,"
+         "\"server_cpu_us_per_tx\":%s,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"errors\":%lu,\"user_errors\":%lu,\"internal_errors\":%lu,\"deltas\":%lu,\"deltas_per_s\":%.0f,\"delta_rows\":%lu,"
+         "\"server_cpu_us_per_delta\":%s,\"rss_mb\":%s}\n",
+         o.workload, o.v3 ? "v3" : "v2", o.confirmed ? "true" : "false", o.connections, o.in_flight, o.accounts, o.zipf, o.subscribers, seconds, (unsigned long)n_ok, (double)n_ok / seconds,
+         per_tx, quantile_ms(0.5), quantile_ms(0.99), quantile_ms(0.999), (unsigned long)(n_user_errors + n_internal_errors), (unsigned long)n_user_errors, (unsigned long)n_internal_errors,
+         (unsigned long)n_updates, (double)n_updates / seconds, (unsigned long)n_rows, per_delta, rss);
+  if (!n_ok) fprintf(stderr, "loadgen: no call succeeded; the last error: %s\n", answer_text);
+  return n_internal_errors || !n_ok;
 }

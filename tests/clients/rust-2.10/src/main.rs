@@ -1,1 +1,1 @@
-../../rust-2.14/src/main.rs
+../../rust/main.rs

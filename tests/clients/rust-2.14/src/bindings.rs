@@ -1,0 +1,1 @@
+../../rust/bindings.rs

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Runs the black-box conformance suites against the release binary and compares with tests/conformance/passing.txt:
+exit 1 when a case that is listed there fails.   check.py SUITES_DIR [--update]  (--update adds the cases that pass now)
+"""
+import os, re, subprocess, sys, tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+LIST = os.path.join(HERE, 'passing.txt')
+suites = sys.argv[1]
+binary = os.path.join(TOP, 'build', 'lightcone')
+listed = set(open(LIST).read().split()) if os.path.exists(LIST) else set()
+passing, bad = set(), []
+for script, options in (('abi_cases.py', ['--quick']), ('http_cases.py', []), ('ws_cases.py', ['--fast'])):
+    path = os.path.join(suites, script)
+    cases = re.findall(r'^def (s\d\d_[cx]\w+)\(', open(path).read(), re.M)
+    if script == 'abi_cases.py': # those that --quick leaves out
+        cases = [c for c in cases if not re.search(r'@case\([^)]*slow=True[^)]*\)\s*\ndef ' + c + r'\(', open(path).read())]
+    with tempfile.TemporaryDirectory() as temp:
+        env = dict(os.environ, HOME=temp, XDG_CONFIG_HOME=temp)
+        with open(os.path.join(temp, 'log'), 'wb') as log:
+            server = subprocess.Popen([binary, 'start', '--listen-addr', '127.0.0.1:0', '--data-dir', os.path.join(temp, 'data')], stdout=subprocess.PIPE, stderr=log, env=env)
+        for line in server.stdout:
+            m = re.search(rb'listening on (\S+)', line)
+            if m: break
+        out = subprocess.run([sys.executable, path, 'http://' + m.group(1).decode()] + options, capture_output=True, text=True, timeout=1200).stdout
+        dead = server.poll() is not None
+        server.kill()
+        server.wait()
+    failed = set(re.findall(r'^(?:FAIL|SKIP) (s\d\d_[cx]\w+)', out, re.M))
+    if dead or not re.search(r'cases \d+/\d+ passed', out):
+        print(out[-3000:])
+        bad.append(f'{script}: ' + ('the server died' if dead else 'the suite did not finish'))
+        continue
+    passing |= set(cases) - failed
+    for name in sorted(listed & failed & set(cases)):
+        bad += [line for line in out.splitlines() if line.startswith('FAIL ' + name)]
+    print(f'{script}: {len(set(cases) - failed)} of {len(set(cases))} cases pass, {len(listed & set(cases))} are expected to')
+if '--update' in sys.argv:
+    open(LIST, 'w').write('\n'.join(sorted(listed | passing)) + '\n')
+    print(f'{LIST}: {len(listed | passing)} cases')
+for line in bad: print('FAIL', line[:400])
+sys.exit(1 if bad else 0)
