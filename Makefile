@@ -76,6 +76,8 @@ clients: ## the official clients that the end-to-end tests drive (cached)
 	@scripts/npm-client.sh tests/clients/npm build/clients/npm
 	@scripts/build-client.sh tests/clients/rust-2.14 build/clients/rust-2.14
 	@scripts/build-client.sh tests/clients/rust-2.10 build/clients/rust-2.10
+	@scripts/build-client.sh tests/clients/rust-more-2.14 build/clients/rust-more-2.14
+	@scripts/build-client.sh tests/clients/rust-more-2.10 build/clients/rust-more-2.10
 
 bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSON line each
 	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g $(WARN) bench/loadgen.c -lm -o build/loadgen

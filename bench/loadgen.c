@@ -545,7 +545,10 @@ static void parse(int argc, char **argv) {
     else if (!strcmp(k, "--warmup")) o.warmup = positive(k, v);
     else if (!strcmp(k, "--confirmed")) o.confirmed = choice(k, v, "true", "false");
     else if (!strcmp(k, "--accounts")) o.accounts = number(k, v);
-    else if (!strcmp(k, "--dist")) o.zipf = strcmp(v, "uniform") ? positive(k, strncmp(v, "zipf:", 5) ? "neither uniform nor zipf:THETA" : v + 5) : 0;
+    else if (!strcmp(k, "--dist")) {
+      if (strcmp(v, "uniform") && strncmp(v, "zipf:", 5)) die("--dist wants uniform or zipf:THETA, not %s", v);
+      o.zipf = *v == 'z' ? positive(k, v + 5) : 0;
+    }
     else if (!strcmp(k, "--subscribers")) o.subscribers = number(k, v);
     else if (!strcmp(k, "--subscribe-query")) o.subscribe_query = v;
     else if (!strcmp(k, "--pid")) o.pid = (int)number(k, v);

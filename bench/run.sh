@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The loads of the table in bench/RESULTS.md against a fresh server: bench/run.sh [NAME…] (default: all). One JSON line each.
-# WASM=FILE measures another module with the same reducers. SERVER=URL PID=N runs them against a server that is there already, with the module published as `bench`.
+# REPEAT=N runs each load N times. WASM=FILE measures another module with the same reducers. SERVER=URL PID=N runs them against a server that is there already, with the module published as `bench`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${SECONDS_EACH:-10}
@@ -22,8 +22,10 @@ fi
 run() { # name, options…
   local name=$1; shift
   [ -z "$wanted" ] || [[ " $wanted " == *" $name "* ]] || return 0
-  printf '%s ' "$name"
-  build/loadgen --url "$SERVER" --db bench --pid "$PID" --seconds "$seconds" "$@"
+  for _ in $(seq "${REPEAT:-1}"); do
+    printf '%s ' "$name"
+    build/loadgen --url "$SERVER" --db bench --pid "$PID" --seconds "$seconds" "$@"
+  done
 }
 wanted="$*"
 build/loadgen --url "$SERVER" --db bench --seed-accounts 100000 >/dev/null

@@ -19,6 +19,8 @@ def drive(command):
 def npm_2_10_1(): drive(['node', os.path.join(CLIENTS, 'npm', 'client.mjs')])
 def rust_2_14(): drive([os.path.join(CLIENTS, 'rust-2.14')])
 def rust_2_10(): drive([os.path.join(CLIENTS, 'rust-2.10')])
+def rust_more_2_14(): drive([os.path.join(CLIENTS, 'rust-more-2.14')])
+def rust_more_2_10(): drive([os.path.join(CLIENTS, 'rust-more-2.10')])
 
 
-if __name__ == '__main__': main([npm_2_10_1, rust_2_14, rust_2_10])
+if __name__ == '__main__': main([npm_2_10_1, rust_2_14, rust_2_10, rust_more_2_14, rust_more_2_10])

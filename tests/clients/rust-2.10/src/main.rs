@@ -1,1 +1,1 @@
-../../rust/main.rs
+../../rust-2.14/src/main.rs

@@ -2,6 +2,8 @@
 //! reducers, tied together by the traits of the library's code generation interface. Written by hand, and smaller than
 //! generated bindings are: a table's handle is the library's own type, and the contexts of all callbacks come from one macro.
 
+#![allow(dead_code)] // the whole module, whatever the program uses of it
+
 use spacetimedb_sdk::__codegen::{
     self as sdk, __lib, __sats, __ws, AbstractEventContext, ClientCache, DbCallbacks, DbContextImpl, InModule,
     InternalError, OnEndedCallback, SubscriptionHandleImpl, TableAppliedDiff, TableHandle, TableUpdate, UniqueConstraintHandle,
@@ -12,58 +14,77 @@ use spacetimedb_sdk::{i256, u256, ConnectionId, Event, Identity, ReducerEvent, S
 #[derive(Debug)]
 pub struct E2e;
 
-macro_rules! value {
-    ($($item:item)*) => { $(
-        #[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
-        #[sats(crate = __lib)]
-        $item
-    )* };
-}
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub struct Person { pub id: u32, pub name: String, pub age: u8 }
 
-value! {
-    pub struct Person { pub id: u32, pub name: String, pub age: u8 }
-    pub struct Counter { pub id: u32, pub value: u64 }
-    pub struct Connected { pub identity: Identity, pub connection_id: ConnectionId, pub count: u32 }
-    pub struct LogEntry { pub seq: u64, pub payload: String }
-    pub struct TickEvent { pub at: Timestamp, pub count: u64 }
-    pub struct Point { pub x: i32, pub y: i32 }
-    pub struct Circle { pub centre: Point, pub radius: f64 }
-    pub enum Shape { Nothing, Dot(Point), Circle(Circle), Label(String) }
-    pub enum Colour { Red, Green, Blue }
-    pub struct AllTypes {
-        pub id: u32,
-        pub a_bool: bool,
-        pub an_i8: i8,
-        pub a_u8: u8,
-        pub an_i16: i16,
-        pub a_u16: u16,
-        pub an_i32: i32,
-        pub a_u32: u32,
-        pub an_i64: i64,
-        pub a_u64: u64,
-        pub an_i128: i128,
-        pub a_u128: u128,
-        pub an_i256: i256,
-        pub a_u256: u256,
-        pub an_f32: f32,
-        pub an_f64: f64,
-        pub a_string: String,
-        pub some_bytes: Vec<u8>,
-        pub an_identity: Identity,
-        pub a_connection: ConnectionId,
-        pub a_timestamp: Timestamp,
-        pub a_duration: TimeDuration,
-        pub a_uuid: Uuid,
-        pub a_schedule: ScheduleAt,
-        pub an_option: Option<String>,
-        pub a_result: Result<u32, String>,
-        pub a_colour: Colour,
-        pub a_shape: Shape,
-        pub a_circle: Circle,
-        pub some_points: Vec<Point>,
-        pub some_options: Vec<Option<u16>>,
-        pub nested: Option<Option<Vec<Shape>>>,
-    }
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub struct Counter { pub id: u32, pub value: u64 }
+
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub struct Connected { pub identity: Identity, pub connection_id: ConnectionId, pub count: u32 }
+
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub struct LogEntry { pub seq: u64, pub payload: String }
+
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub struct TickEvent { pub at: Timestamp, pub count: u64 }
+
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub struct Point { pub x: i32, pub y: i32 }
+
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub struct Circle { pub centre: Point, pub radius: f64 }
+
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub enum Shape { Nothing, Dot(Point), Circle(Circle), Label(String) }
+
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub enum Colour { Red, Green, Blue }
+
+#[derive(__lib::ser::Serialize, __lib::de::Deserialize, Clone, PartialEq, Debug)]
+#[sats(crate = __lib)]
+pub struct AllTypes {
+    pub id: u32,
+    pub a_bool: bool,
+    pub an_i8: i8,
+    pub a_u8: u8,
+    pub an_i16: i16,
+    pub a_u16: u16,
+    pub an_i32: i32,
+    pub a_u32: u32,
+    pub an_i64: i64,
+    pub a_u64: u64,
+    pub an_i128: i128,
+    pub a_u128: u128,
+    pub an_i256: i256,
+    pub a_u256: u256,
+    pub an_f32: f32,
+    pub an_f64: f64,
+    pub a_string: String,
+    pub some_bytes: Vec<u8>,
+    pub an_identity: Identity,
+    pub a_connection: ConnectionId,
+    pub a_timestamp: Timestamp,
+    pub a_duration: TimeDuration,
+    pub a_uuid: Uuid,
+    pub a_schedule: ScheduleAt,
+    pub an_option: Option<String>,
+    pub a_result: Result<u32, String>,
+    pub a_colour: Colour,
+    pub a_shape: Shape,
+    pub a_circle: Circle,
+    pub some_points: Vec<Point>,
+    pub some_options: Vec<Option<u16>>,
+    pub nested: Option<Option<Vec<Shape>>>,
 }
 
 /// A view's rows are a type of their own, so that the client's cache keeps them apart.

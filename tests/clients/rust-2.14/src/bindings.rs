@@ -1,1 +1,0 @@
-../../rust/bindings.rs

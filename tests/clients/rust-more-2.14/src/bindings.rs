@@ -1,0 +1,1 @@
+../../rust-more/bindings.rs
