@@ -117,11 +117,30 @@ int lc_cli_login_direct(struct lc_cli *cli, const char *url, char **token) {
   return 0;
 }
 
+/* True if the token was issued by a server itself and this one does not know it: every data folder has keys of its own. */
+static bool is_strange(struct lc_cli *cli, const char *url, const char *token) {
+  struct lc_buf payload = {0};
+  bool own = jwt_payload(token, &payload) && memmem(payload.data, payload.len, "\"iss\":\"localhost\"", 17) != NULL;
+  lc_buf_free(&payload);
+  if (!own) return false;
+  char *path = lc_cli_format("%s/v1/ping", url);
+  struct lc_cli_request q = {.method = "GET", .url = path, .token = token};
+  struct lc_cli_reply r = {0};
+  bool strange = lc_cli_http(cli, &q, &r) == 0 && r.status == 401 && memmem(r.body.data, r.body.len, "InvalidSignature", 16) != NULL;
+  lc_buf_free(&r.body);
+  lc_free(path);
+  return strange;
+}
+
 int lc_cli_token(struct lc_cli *cli, const char *url, bool anonymous, char **token) {
   *token = NULL;
   if (anonymous) return 0;
   *token = lc_cli_config_get(cli->config, "spacetimedb_token");
-  if (*token && **token) return 0;
+  if (*token && **token && !is_strange(cli, url, *token)) return 0;
+  if (*token && **token) {
+    lc_cli_config_set(cli->config, "previous_spacetimedb_token", *token);
+    fprintf(stderr, "The saved identity was issued by another server; getting one from %s (the old token is kept as previous_spacetimedb_token).\n", url);
+  }
   lc_free(*token);
   return lc_cli_login_direct(cli, url, token);
 }
