@@ -16,7 +16,8 @@ def module(name): return os.path.join(TOP, 'build', 'modules', name + '.wasm')
 class Server:
     """A server on a free port with a data folder of its own; `restart` keeps the data."""
 
-    def __init__(self, data=None):
+    def __init__(self, data=None, options=()):
+        self.options = list(options)
         self.temp = tempfile.mkdtemp(prefix='lightcone-e2e-')
         self.data = data or os.path.join(self.temp, 'data')
         self.config = os.path.join(self.temp, 'cli.toml')
@@ -28,7 +29,7 @@ class Server:
     def start(self):
         env = dict(os.environ, HOME=self.temp, XDG_CONFIG_HOME=os.path.join(self.temp, 'config'))
         env['ASAN_OPTIONS'] = 'allocator_may_return_null=1:detect_leaks=0:' + env.get('ASAN_OPTIONS', '')
-        self.process = subprocess.Popen([BINARY, 'start', '--listen-addr', f'127.0.0.1:{self.port}', '--data-dir', self.data], stdout=subprocess.PIPE, stderr=self.log, env=env)
+        self.process = subprocess.Popen([BINARY, 'start', '--listen-addr', f'127.0.0.1:{self.port}', '--data-dir', self.data] + self.options, stdout=subprocess.PIPE, stderr=self.log, env=env)
         for line in self.process.stdout:
             m = re.search(rb'listening on 127\.0\.0\.1:(\d+)', line)
             if m:
