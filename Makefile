@@ -81,7 +81,10 @@ clients: ## the official clients that the end-to-end tests drive (cached)
 
 bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSON line each
 	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g $(WARN) bench/loadgen.c -lm -o build/loadgen
+	@$(CC) $(CFLAGS) bench/store.c $(LIBRARY) $(LIBS) -o build/bench-store
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
+	@build/bench-store 100000
+	@build/bench-store 1000000
 	@bench/run.sh
 
 run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publishes the sample if that is empty
