@@ -22,22 +22,9 @@ const struct lc_table_info *lc_datastore_table(const struct lc_datastore *ds, ui
   struct table *t = ds_table(ds, table_id);
   return t ? &t->info : NULL;
 }
-const struct lc_table_info *lc_datastore_table_by_name(const struct lc_datastore *ds, struct lc_slice name) {
-  for (int pass = 0; pass < 2; pass++)
-    for (uint32_t i = 0; i < ds->n_tables; i++)
-      if (lc_slice_eq(pass ? ds->tables[i]->info.accessor : ds->tables[i]->info.name, name)) return &ds->tables[i]->info;
-  return NULL;
-}
 const struct lc_index_info *lc_datastore_index(const struct lc_datastore *ds, uint32_t index_id) {
   if (index_id >= ds->n_index_refs || !ds->index_refs[index_id].table) return NULL;
   return &ds->index_refs[index_id].table->info.indexes[ds->index_refs[index_id].at];
-}
-const struct lc_index_info *lc_datastore_index_by_name(const struct lc_datastore *ds, struct lc_slice name) {
-  for (int pass = 0; pass < 2; pass++)
-    for (uint32_t i = 0; i < ds->n_tables; i++)
-      for (uint32_t k = 0; k < ds->tables[i]->info.n_indexes; k++)
-        if (lc_slice_eq(pass ? ds->tables[i]->info.indexes[k].accessor : ds->tables[i]->info.indexes[k].name, name)) return &ds->tables[i]->info.indexes[k];
-  return NULL;
 }
 void lc_datastore_each_table(const struct lc_datastore *ds, void (*fn)(void *ctx, const struct lc_table_info *), void *ctx) {
   for (uint32_t i = 0; i < ds->n_tables; i++) fn(ctx, &ds->tables[i]->info);
@@ -153,6 +140,7 @@ static void refs_clear(struct lc_datastore *ds, const struct table *t) {
 /* Puts t in place of the table with its id (whose content moves into t's address being the old one: pointers to tables stay valid). */
 static enum lc_status table_place(struct lc_datastore *ds, struct table *t, struct lc_error *err) {
   struct table *old = ds_table(ds, t->info.table_id);
+  names_forget(ds);
   if (old) {
     struct table fresh = *t;
     refs_clear(ds, old);
@@ -511,6 +499,7 @@ enum lc_status catalog_refresh(struct lc_datastore *ds, uint32_t table_id, struc
     if (!gone) return LC_OK;
     refs_clear(ds, gone);
     uint32_t at = 0;
+    names_forget(ds);
     while (ds->tables[at] != gone) at++;
     memmove(ds->tables + at, ds->tables + at + 1, (--ds->n_tables - at) * sizeof(struct table *));
     table_free(gone);

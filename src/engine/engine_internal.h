@@ -55,12 +55,14 @@ struct lc_tx {
 };
 
 struct index_ref { struct table *table; uint32_t at; };
+struct names { struct name_slot *slots; uint64_t mask; }; /* names.c */
 struct lc_datastore {
   const struct lc_env *env;
   struct lc_store *store;    /* of all trees */
   struct table **tables; uint32_t n_tables, cap_tables; /* ascending by id */
   struct index_ref *index_refs; uint32_t n_index_refs; /* by index id; table NULL: none */
   uint64_t schema_version;
+  struct names names[2];     /* of tables, of indexes; made when first asked for */
   struct lc_tx tx;
   struct lc_row_iter *free_iters;
   struct lc_buf key, entry;  /* scratch */
@@ -74,6 +76,9 @@ enum lc_status catalog_bootstrap(struct lc_datastore *ds, struct lc_error *err);
 void table_free(struct table *t);
 /* Marks a table's schema as changed by the transaction, so that rollback looks again. */
 bool tx_note_schema(struct lc_tx *tx, uint32_t table_id);
+
+/* names.c */
+void names_forget(struct lc_datastore *ds); /* the catalog changes */
 
 /* rows.c: physical changes, no transaction, no constraints */
 bool rows_insert(struct table *t, struct lc_slice row, bool replace); /* false: out of memory. replace: an existing row of that key goes */

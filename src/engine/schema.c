@@ -38,6 +38,7 @@ void lc_datastore_free(struct lc_datastore *ds) {
   lc_free(ds->index_refs);
   lc_buf_free(&ds->key);
   lc_buf_free(&ds->entry);
+  names_forget(ds);
   lc_store_free(ds->store);
   lc_free(ds);
 }
