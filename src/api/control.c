@@ -15,6 +15,7 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS database(identity BLOB PRIMARY KEY, owner BLOB NOT NULL, kind INTEGER NOT NULL, program BLOB NOT NULL, replica_id INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS name(name TEXT PRIMARY KEY, identity BLOB NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS tld(name TEXT PRIMARY KEY, owner BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS locked(identity BLOB PRIMARY KEY) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS counter(id INTEGER PRIMARY KEY, next INTEGER NOT NULL);"
     "INSERT OR IGNORE INTO counter VALUES (1, 1);";
 
@@ -61,41 +62,97 @@ static enum lc_status finish(struct control *c, sqlite3_stmt *st, struct lc_erro
 }
 static enum lc_status exec(struct control *c, const char *sql, struct lc_error *err) { return sqlite3_exec(c->db, sql, NULL, NULL, NULL) == SQLITE_OK ? LC_OK : failed(c, err); }
 
-/* One row with one 32-byte column found by a text. */
+/* One row with one 32-byte column found by a text. The lock is held. */
+static enum lc_status find_by_text(struct control *c, const char *sql, struct lc_slice text, uint8_t out[32], struct lc_error *err) {
+  sqlite3_stmt *st = prepare(c, sql);
+  if (!st) return failed(c, err);
+  bind_text(st, 1, text);
+  int rc = sqlite3_step(st);
+  if (rc == SQLITE_ROW) column_bytes(st, 0, out, 32);
+  enum lc_status s = rc == SQLITE_ROW ? LC_OK : rc == SQLITE_DONE ? lc_fail(err, LC_NOT_FOUND, "`%.*s` not found", (int)text.len, (const char *)text.data) : failed(c, err);
+  sqlite3_finalize(st);
+  return s;
+}
 static enum lc_status get_by_text(struct control *c, const char *sql, struct lc_slice text, uint8_t out[32], struct lc_error *err) {
   pthread_mutex_lock(&c->lock);
-  sqlite3_stmt *st = prepare(c, sql);
-  enum lc_status s;
-  if (!st) {
-    s = failed(c, err);
-  } else {
-    bind_text(st, 1, text);
-    int rc = sqlite3_step(st);
-    if (rc == SQLITE_ROW) column_bytes(st, 0, out, 32);
-    s = rc == SQLITE_ROW ? LC_OK : rc == SQLITE_DONE ? lc_fail(err, LC_NOT_FOUND, "`%.*s` not found", (int)text.len, (const char *)text.data) : failed(c, err);
-    sqlite3_finalize(st);
-  }
+  enum lc_status s = find_by_text(c, sql, text, out, err);
   pthread_mutex_unlock(&c->lock);
   return s;
 }
 enum lc_status control_resolve(struct control *c, struct lc_slice name, struct lc_identity *id, struct lc_error *err) { return get_by_text(c, "SELECT identity FROM name WHERE name = ?", name, id->bytes, err); }
 enum lc_status control_tld_owner(struct control *c, struct lc_slice name, struct lc_identity *owner, struct lc_error *err) { return get_by_text(c, "SELECT owner FROM tld WHERE name = ?", name, owner->bytes, err); }
 
+/* Inside a transaction: registers a name and, if it is free, its TLD. */
+static enum lc_status insert_name(struct control *c, struct lc_slice name, const struct lc_identity *id, const struct lc_identity *owner, struct lc_error *err) {
+  uint8_t other[32];
+  enum lc_status s = find_by_text(c, "SELECT identity FROM name WHERE name = ?", name, other, err);
+  if (s != LC_NOT_FOUND) return s == LC_OK ? lc_fail(err, LC_EXISTS, "record with the name %.*s already exists", (int)name.len, (const char *)name.data) : s;
+  s = find_by_text(c, "SELECT owner FROM tld WHERE name = ?", name, other, err);
+  if (s == LC_OK && memcmp(other, owner->bytes, 32) != 0) return lc_fail(err, LC_DENIED, "%.*s is another's", (int)name.len, (const char *)name.data);
+  if (s == LC_NOT_FOUND) {
+    sqlite3_stmt *st = prepare(c, "INSERT INTO tld VALUES (?, ?)");
+    if (st) bind_text(st, 1, name), bind_blob(st, 2, owner->bytes, 32);
+    s = finish(c, st, err);
+  }
+  if (s != LC_OK) return s;
+  sqlite3_stmt *st = prepare(c, "INSERT INTO name VALUES (?, ?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM name))");
+  if (st) bind_text(st, 1, name), bind_blob(st, 2, id->bytes, 32);
+  return finish(c, st, err);
+}
+static enum lc_status end(struct control *c, enum lc_status s, struct lc_error *err) {
+  if (s == LC_OK) s = exec(c, "COMMIT", err);
+  if (s != LC_OK) exec(c, "ROLLBACK", NULL);
+  return s;
+}
+
 enum lc_status control_add_name(struct control *c, struct lc_slice name, const struct lc_identity *id, const struct lc_identity *owner, struct lc_error *err) {
   pthread_mutex_lock(&c->lock);
   enum lc_status s = exec(c, "BEGIN", err);
-  if (s == LC_OK) {
-    sqlite3_stmt *st = prepare(c, "INSERT OR IGNORE INTO tld VALUES (?, ?)");
-    if (st) bind_text(st, 1, name), bind_blob(st, 2, owner->bytes, 32);
-    s = finish(c, st, err);
-    if (s == LC_OK) {
-      st = prepare(c, "INSERT INTO name VALUES (?, ?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM name))");
-      if (st) bind_text(st, 1, name), bind_blob(st, 2, id->bytes, 32);
-      s = finish(c, st, err);
-    }
-    if (s == LC_OK) s = exec(c, "COMMIT", err);
-    if (s != LC_OK) exec(c, "ROLLBACK", NULL);
+  if (s == LC_OK) s = end(c, insert_name(c, name, id, owner, err), err);
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+
+/* The first of the database's names whose TLD is not the caller's becomes *culprit. */
+static enum lc_status check_present_names(struct control *c, const struct lc_identity *id, const struct lc_identity *caller, char **culprit, struct lc_error *err) {
+  sqlite3_stmt *st = prepare(c, "SELECT name FROM name WHERE identity = ?1 AND EXISTS (SELECT 1 FROM tld WHERE tld.name = name.name AND owner <> ?2) ORDER BY seq LIMIT 1");
+  if (!st) return failed(c, err);
+  bind_blob(st, 1, id->bytes, 32);
+  bind_blob(st, 2, caller->bytes, 32);
+  int rc = sqlite3_step(st);
+  enum lc_status s = rc == SQLITE_DONE ? LC_OK : rc == SQLITE_ROW ? lc_fail(err, LC_DENIED, "a present name is another's") : failed(c, err);
+  if (rc == SQLITE_ROW) *culprit = lc_strdup_n(sqlite3_column_text(st, 0), (size_t)sqlite3_column_bytes(st, 0));
+  sqlite3_finalize(st);
+  return s;
+}
+static enum lc_status replace_names(struct control *c, const struct lc_identity *id, const struct lc_identity *caller, const struct lc_slice *names, uint32_t n, char **culprit, struct lc_error *err) {
+  uint8_t other[32];
+  enum lc_status s = LC_OK;
+  for (uint32_t i = 0; i < n; i++) { /* in use, by whomever, comes before whose the TLDs are */
+    s = find_by_text(c, "SELECT identity FROM name WHERE name = ?", names[i], other, err);
+    if (s == LC_NOT_FOUND) continue;
+    if (s == LC_OK) *culprit = lc_strdup_n(names[i].data, names[i].len);
+    return s == LC_OK ? lc_fail(err, LC_EXISTS, "a name is in use") : s;
   }
+  s = check_present_names(c, id, caller, culprit, err);
+  if (s == LC_OK) {
+    sqlite3_stmt *st = prepare(c, "DELETE FROM name WHERE identity = ?");
+    if (st) bind_blob(st, 1, id->bytes, 32);
+    s = finish(c, st, err);
+  }
+  for (uint32_t i = 0; i < n && s == LC_OK; i++) {
+    bool twice = false;
+    for (uint32_t k = 0; k < i; k++) twice = twice || lc_slice_eq(names[i], names[k]);
+    if (!twice) s = insert_name(c, names[i], id, caller, err);
+    if (s == LC_DENIED) *culprit = lc_strdup_n(names[i].data, names[i].len);
+  }
+  return s;
+}
+enum lc_status control_set_names(struct control *c, const struct lc_identity *id, const struct lc_identity *caller, const struct lc_slice *names, uint32_t n, char **culprit, struct lc_error *err) {
+  *culprit = NULL;
+  pthread_mutex_lock(&c->lock);
+  enum lc_status s = exec(c, "BEGIN", err);
+  if (s == LC_OK) s = end(c, replace_names(c, id, caller, names, n, culprit, err), err);
   pthread_mutex_unlock(&c->lock);
   return s;
 }
@@ -123,6 +180,56 @@ enum lc_status control_add(struct control *c, const struct control_row *row, str
     sqlite3_bind_int64(st, 5, (sqlite3_int64)row->replica_id);
   }
   enum lc_status s = finish(c, st, err);
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+
+enum lc_status control_replace(struct control *c, const struct control_row *row, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  sqlite3_stmt *st = prepare(c, "UPDATE database SET kind = ?2, program = ?3, replica_id = ?4 WHERE identity = ?1");
+  if (st) {
+    bind_blob(st, 1, row->id.bytes, 32);
+    sqlite3_bind_int(st, 2, row->kind);
+    bind_blob(st, 3, row->program.bytes, 32);
+    sqlite3_bind_int64(st, 4, (sqlite3_int64)row->replica_id);
+  }
+  enum lc_status s = finish(c, st, err);
+  if (s == LC_OK && sqlite3_changes(c->db) != 1) s = lc_fail(err, LC_NOT_FOUND, "No such database.");
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+
+/* A statement about one database that gives no rows. */
+static enum lc_status run_for(struct control *c, const char *sql, const struct lc_identity *id, struct lc_error *err) {
+  sqlite3_stmt *st = prepare(c, sql);
+  if (st) bind_blob(st, 1, id->bytes, 32);
+  return finish(c, st, err);
+}
+enum lc_status control_delete(struct control *c, const struct lc_identity *id, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  enum lc_status s = exec(c, "BEGIN", err);
+  if (s == LC_OK) {
+    s = run_for(c, "DELETE FROM database WHERE identity = ?", id, err);
+    if (s == LC_OK) s = run_for(c, "DELETE FROM locked WHERE identity = ?", id, err);
+    s = end(c, s, err);
+  }
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+enum lc_status control_set_lock(struct control *c, const struct lc_identity *id, bool locked, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  enum lc_status s = run_for(c, locked ? "INSERT OR IGNORE INTO locked VALUES (?)" : "DELETE FROM locked WHERE identity = ?", id, err);
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+enum lc_status control_is_locked(struct control *c, const struct lc_identity *id, bool *locked, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  sqlite3_stmt *st = prepare(c, "SELECT 1 FROM locked WHERE identity = ?");
+  if (st) bind_blob(st, 1, id->bytes, 32);
+  int rc = st ? sqlite3_step(st) : SQLITE_ERROR;
+  *locked = rc == SQLITE_ROW;
+  enum lc_status s = rc == SQLITE_ROW || rc == SQLITE_DONE ? LC_OK : failed(c, err);
+  sqlite3_finalize(st);
   pthread_mutex_unlock(&c->lock);
   return s;
 }

@@ -10,24 +10,27 @@ enum layer { L_NONE, L_AUTH, L_DATABASE }; /* L_AUTH: a token is minted if there
 
 /* ---- request and answer helpers ---- */
 
-bool routes_query(const struct lc_http_request *r, const char *key, struct lc_buf *value) {
+bool routes_query(const struct lc_http_request *r, const char *key, struct lc_buf *value, bool *found, struct lc_error *err) {
   struct lc_slice rest = r->query, k, v;
   struct lc_buf name = {0};
-  bool found = false;
-  while (!found && lc_http_query_next(&rest, &k, &v)) {
+  bool twice = false;
+  *found = false;
+  while (!twice && lc_http_query_next(&rest, &k, &v)) {
     lc_buf_clear(&name);
     lc_http_percent_decode(k, true, &name);
     if (!lc_slice_eq_str(lc_buf_slice(&name), key)) continue;
-    lc_http_percent_decode(v, true, value);
-    found = true;
+    twice = *found;
+    *found = true;
+    if (!twice) lc_http_percent_decode(v, true, value);
   }
   lc_buf_free(&name);
-  return found;
+  if (twice) lc_fail(err, LC_INVALID, "Failed to deserialize query string: duplicate field `%s`", key);
+  return !twice;
 }
 bool routes_query_bool(const struct lc_http_request *r, const char *key, bool *value, struct lc_error *err) {
   struct lc_buf v = {0};
-  bool ok = true;
-  if (routes_query(r, key, &v)) {
+  bool found, ok = routes_query(r, key, &v, &found, err);
+  if (ok && found) {
     if (lc_slice_eq_str(lc_buf_slice(&v), "true")) *value = true;
     else if (lc_slice_eq_str(lc_buf_slice(&v), "false")) *value = false;
     else ok = lc_fail(err, LC_INVALID, "Failed to deserialize query string: %s: provided string was not `true` or `false`", key) == LC_OK;
@@ -57,6 +60,14 @@ void request_text(struct request *q, uint16_t status, const char *text) {
   answer_text(a, status, text);
   answer_send(a, q->conn);
 }
+void request_status(struct request *q, uint16_t status) { answer_send(request_answer(q, status), q->conn); }
+void not_authorized(struct lc_error *err, const struct lc_identity *caller, const struct lc_identity *database, const char *action) {
+  char caller_hex[65], database_hex[65];
+  lc_identity_hex(caller, caller_hex);
+  lc_identity_hex(database, database_hex);
+  lc_fail(err, LC_DENIED, "%s is not authorized to perform action on database %s: %s", caller_hex, database_hex, action);
+}
+bool request_is_owner(const struct request *q, const struct database *d) { return memcmp(&q->claims.identity, &d->owner, sizeof d->owner) == 0; }
 void request_json(struct request *q, uint16_t status, struct lc_buf *body) {
   struct answer *a = request_answer(q, status);
   a->content_type = "application/json";
@@ -71,10 +82,10 @@ uint16_t routes_authenticate(struct server *s, const struct lc_http_request *r, 
   if (header.data) {
     if (lc_auth_bearer(header, &text, err) != LC_OK) return 400;
     lc_buf_slice_append(token, text);
-  } else if (!routes_query(r, "token", token)) {
-    if (!mint) return 0;
-    if (lc_auth_mint(s->auth, token, claims, err) != LC_OK) return 500;
-    return 0;
+  } else {
+    bool found;
+    if (!routes_query(r, "token", token, &found, err)) return 400;
+    if (!found) return !mint || lc_auth_mint(s->auth, token, claims, err) == LC_OK ? 0 : 500;
   }
   if (!lc_buf_ok(token)) return lc_fail(err, LC_NOMEM, "out of memory"), 500;
   return lc_auth_validate(s->auth, lc_buf_slice(token), claims, err) == LC_OK ? 0 : 401;
@@ -106,10 +117,15 @@ uint16_t routes_resolve(struct server *s, struct lc_slice name, struct lc_identi
 
 /* ---- routes without a running database ---- */
 
-static void route_ping(struct request *q) { request_text(q, 200, ""); }
+/* A token is not needed, but one that is given must be good (V in the table of spec/04 §3). */
+static void route_ping(struct request *q) {
+  struct lc_error err = {0};
+  uint16_t status = routes_authenticate(q->server, q->r, false, &q->claims, &q->token, &err);
+  request_text(q, status ? status : 200, status ? err.text : "");
+}
 static void route_health(struct request *q) {
   struct lc_buf b = {0};
-  lc_buf_str(&b, "{\"nodes\":[0],\"package_name\":\"lightcone\",\"schedulable\":true,\"version\":\"2.14.0\"}");
+  lc_buf_str(&b, "{\"nodes\":[0],\"package_name\":\"spacetimedb-client-api\",\"schedulable\":true,\"version\":\"2.14.0\"}");
   request_json(q, 200, &b);
 }
 
@@ -165,8 +181,7 @@ static bool identity_param(struct request *q, struct lc_identity *id) {
 static void route_verify(struct request *q) {
   struct lc_identity id;
   if (!need_token(q) || !identity_param(q, &id)) return;
-  struct answer *a = request_answer(q, memcmp(&id, &q->claims.identity, sizeof id) ? 400 : 204);
-  answer_send(a, q->conn);
+  request_status(q, memcmp(&id, &q->claims.identity, sizeof id) ? 400 : 204);
 }
 struct list { struct lc_buf b; bool any; };
 static void list_row(void *ctx, const struct control_row *row) {
@@ -174,12 +189,6 @@ static void list_row(void *ctx, const struct control_row *row) {
   char hex[65];
   lc_identity_hex(&row->id, hex);
   lc_buf_printf(&l->b, "%s\"%s\"", l->any ? "," : "", hex);
-  l->any = true;
-}
-static void list_name(void *ctx, const char *name) {
-  struct list *l = ctx;
-  if (l->any) lc_buf_str(&l->b, ",");
-  lc_json_escape(&l->b, lc_slice_str(name));
   l->any = true;
 }
 static void route_databases(struct request *q) {
@@ -219,18 +228,6 @@ static void route_info(struct request *q, struct database *d) {
   lc_buf_printf(&b, "{\"database_identity\":{\"__identity__\":\"0x%s\"},\"owner_identity\":{\"__identity__\":\"0x%s\"},\"host_type\":{\"%s\":[]},\"initial_program\":\"0x%s\"}", id, o, row.kind ? "Js" : "Wasm", p);
   request_json(q, 200, &b);
 }
-static void route_names(struct request *q, struct database *d) {
-  struct list l = {0};
-  struct lc_error err;
-  lc_buf_str(&l.b, "{\"names\":[");
-  if (control_names(q->server->control, &d->identity, list_name, &l, &err) != LC_OK) {
-    lc_buf_free(&l.b);
-    request_text(q, 500, err.text);
-    return;
-  }
-  lc_buf_str(&l.b, "]}");
-  request_json(q, 200, &l.b);
-}
 static void route_identity_of(struct request *q) {
   struct lc_identity id;
   struct lc_error err;
@@ -266,7 +263,13 @@ static const struct route routes[] = {
     {"/v1/database", M_POST, L_AUTH, route_publish, NULL},
     {"/v1/database/:", M_PUT, L_AUTH, route_publish, NULL},
     {"/v1/database/:", M_GET, L_DATABASE, NULL, route_info},
-    {"/v1/database/:/names", M_GET, L_DATABASE, NULL, route_names},
+    {"/v1/database/:", M_DELETE, L_AUTH, route_delete, NULL},
+    {"/v1/database/:/names", M_GET, L_DATABASE, NULL, route_get_names},
+    {"/v1/database/:/names", M_POST, L_DATABASE, NULL, route_post_names},
+    {"/v1/database/:/names", M_PUT, L_DATABASE, NULL, route_put_names},
+    {"/v1/database/:/lock", M_POST, L_DATABASE, NULL, route_lock},
+    {"/v1/database/:/unlock", M_POST, L_DATABASE, NULL, route_unlock},
+    {"/v1/database/:/reset", M_PUT, L_DATABASE, NULL, route_reset},
     {"/v1/database/:/identity", M_GET, L_AUTH, route_identity_of, NULL},
     {"/v1/database/:/subscribe", M_GET, L_AUTH, ws_upgrade, NULL},
     {"/v1/database/:/call/:", M_POST, L_DATABASE, NULL, route_call},
@@ -322,7 +325,7 @@ size_t routes_body_limit(void *ctx, struct lc_conn *conn, const struct lc_http_r
   const struct route *found;
   struct lc_slice params[2];
   methods_of(r->path, method_bit(r->method), &found, params);
-  return found && found->run == route_publish ? PROGRAM_MAX_BYTES : BODY_MAX_BYTES;
+  return found && (found->run == route_publish || found->run_database == route_reset) ? PROGRAM_MAX_BYTES : BODY_MAX_BYTES;
 }
 
 static void answer_methods(struct request *q, unsigned allowed, bool options) {
@@ -360,7 +363,7 @@ static void dispatch(struct request *q, const struct route *route) {
   }
   struct lc_identity id;
   uint16_t status = routes_resolve(q->server, lc_buf_slice(&q->params[0]), &id, &err);
-  struct database *d = status ? NULL : server_database(q->server, &id);
+  struct database *d = q->database = status ? NULL : server_database(q->server, &id);
   if (status) {
     request_text(q, status, err.text);
   } else if (!d) {
@@ -391,5 +394,6 @@ void routes_request(void *ctx, struct lc_conn *conn, const struct lc_http_reques
   lc_buf_free(&q.params[0]);
   lc_buf_free(&q.params[1]);
   lc_buf_free(&q.token);
+  database_unref(q.database);
   lc_auth_claims_release(&q.claims);
 }

@@ -17,6 +17,7 @@ struct http_op {
 
 static void op_free(struct http_op *op) {
   lc_auth_claims_release(&op->claims);
+  database_unref(op->database);
   lc_buf_free(&op->name);
   lc_buf_free(&op->body);
   lc_free(op);
@@ -26,13 +27,14 @@ static void run_op(struct lc_db *db, void *arg) {
   uint64_t wait_for = UINT64_MAX;
   op->run(op, db, &wait_for);
   if (!lc_buf_ok(&op->answer->body)) answer_text(op->answer, 500, "out of memory");
-  server_answer(op->server, op->answer, db, op->confirmed ? wait_for : UINT64_MAX);
+  server_answer(op->server, op->answer, op->database, op->confirmed ? wait_for : UINT64_MAX);
   op_free(op);
 }
 static void submit(struct request *q, struct database *d, struct http_op *op) {
   struct lc_db_batch *batch = server_batch(lc_conn_thread(q->conn), d);
   op->server = q->server;
   op->database = d;
+  database_ref(d);
   op->claims = q->claims;
   q->claims = (struct lc_auth_claims){.identity = op->claims.identity};
   op->is_owner = memcmp(&op->claims.identity, &d->owner, sizeof d->owner) == 0;
@@ -61,7 +63,7 @@ static bool connect(struct http_op *op, struct lc_db *db, struct lc_connection_i
   *wait_for = lc_db_next_offset(db);
   if (st == LC_OK) return true;
   if (st == LC_BUDGET) answer_text(op->answer, 503, "Insufficient energy balance to run `client_connected` reducer");
-  else answer_text(op->answer, st == LC_INVALID ? 403 : st == LC_TRAP ? 404 : 500, err.text);
+  else answer_text(op->answer, st == LC_DENIED ? 403 : st == LC_TRAP ? 404 : 500, err.text);
   return false;
 }
 
@@ -158,7 +160,7 @@ void route_call(struct request *q, struct database *d) {
   if (!type.data) {
     request_text(q, 400, "Header of type `content-type` was missing");
   } else if (!lc_slice_eq_str(type, "application/json")) {
-    request_text(q, 415, "Expected request with `Content-Type: application/json` ");
+    request_text(q, 415, "Expected request with `Content-Type: application/json`");
   } else if (!lc_utf8_valid(q->r->body.data, q->r->body.len)) {
     request_text(q, 400, "Request body didn't contain valid UTF-8");
   } else {
@@ -217,10 +219,11 @@ static void schema(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
 
 void route_schema(struct request *q, struct database *d) {
   struct lc_buf v = {0};
-  bool given = routes_query(q->r, "version", &v);
-  unsigned version = lc_slice_eq_str(lc_buf_slice(&v), "9") ? 9 : lc_slice_eq_str(lc_buf_slice(&v), "10") ? 10 : 0;
   struct lc_error err;
-  if (!given) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: missing field `version`");
+  bool given, once = routes_query(q->r, "version", &v, &given, &err);
+  unsigned version = lc_slice_eq_str(lc_buf_slice(&v), "9") ? 9 : lc_slice_eq_str(lc_buf_slice(&v), "10") ? 10 : 0;
+  if (!once) version = 0;
+  else if (!given) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: missing field `version`");
   else if (!version) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: version: unknown variant `%.*s`, expected `9` or `10`", (int)v.len, (const char *)v.data);
   lc_buf_free(&v);
   if (!version) {
@@ -236,7 +239,7 @@ void route_schema(struct request *q, struct database *d) {
 /* ---- logs ---- */
 
 enum { FOLLOW_MAX_LINES = 2500, FOLLOW_MAX_BACKLOG_BYTES = 1 << 20 };
-struct follower { struct lc_net *net; struct lc_db *db; struct lc_conn_ref ref; };
+struct follower { struct attached at; /* database: with a reference */ struct lc_net *net; };
 struct line_task { struct lc_net_task task; struct lc_conn_ref ref; struct lc_buf line; };
 
 static void run_line(struct lc_net_thread *t, struct lc_net_task *task) {
@@ -251,27 +254,29 @@ static void on_line(void *ctx, struct lc_slice line) {
   struct line_task *l = lc_alloc_zero(1, sizeof *l);
   if (!l) return;
   l->task.run = run_line;
-  l->ref = f->ref;
+  l->ref = f->at.ref;
   lc_buf_slice_append(&l->line, line);
   if (line.len && line.data[line.len - 1] != '\n') lc_buf_u8(&l->line, '\n');
-  lc_net_post(f->net, f->ref.thread, &l->task);
+  lc_net_post(f->net, f->at.ref.thread, &l->task);
 }
 void routes_closed(struct lc_conn *conn) {
   struct follower *f = lc_conn_user(conn);
   if (!f) return;
-  lc_db_logs_unfollow(f->db, on_line, f);
+  lc_db_logs_unfollow(f->at.database->db, on_line, f);
+  server_detach(lc_conn_thread(conn), &f->at);
+  database_unref(f->at.database);
   lc_free(f);
 }
 
 void route_logs(struct request *q, struct database *d) {
   struct lc_error err = {0};
   struct lc_buf v = {0};
-  bool follow = false, bad = !routes_query_bool(q->r, "follow", &follow, &err), has_lines = !bad && routes_query(q->r, "num_lines", &v);
+  bool follow = false, has_lines = false, bad = !routes_query_bool(q->r, "follow", &follow, &err) || !routes_query(q->r, "num_lines", &v, &has_lines, &err);
   uint64_t n_lines = 0;
   for (size_t i = 0; has_lines && i < v.len && !bad; i++) {
     bad = v.data[i] < '0' || v.data[i] > '9' || (n_lines = n_lines * 10 + (unsigned)(v.data[i] - '0')) > UINT32_MAX;
   }
-  if (has_lines && (bad || !v.len)) {
+  if (has_lines && err.status == LC_OK && (bad || !v.len)) {
     bad = true;
     lc_fail(&err, LC_INVALID, "Failed to deserialize query string: num_lines: invalid digit found in string");
   }
@@ -280,11 +285,8 @@ void route_logs(struct request *q, struct database *d) {
     request_text(q, 400, err.text);
     return;
   }
-  if (memcmp(&q->claims.identity, &d->owner, sizeof d->owner) != 0) {
-    char caller[65], database[65];
-    lc_identity_hex(&q->claims.identity, caller);
-    lc_identity_hex(&d->identity, database);
-    lc_fail(&err, LC_DENIED, "%s is not authorized to perform action on database %s: view module logs", caller, database);
+  if (!request_is_owner(q, d)) {
+    not_authorized(&err, &q->claims.identity, &d->identity, "view module logs");
     request_text(q, 403, err.text);
     return;
   }
@@ -305,10 +307,13 @@ void route_logs(struct request *q, struct database *d) {
   lc_buf_free(&lines);
   struct follower *f = follow ? lc_alloc_zero(1, sizeof *f) : NULL;
   if (f) {
-    *f = (struct follower){lc_net_thread_net(lc_conn_thread(q->conn)), d->db, lc_conn_ref(q->conn)};
-    lc_conn_set_user(q->conn, f);
-    if (lc_db_logs_follow(d->db, on_line, f) == LC_OK) return;
-    lc_conn_set_user(q->conn, NULL);
+    *f = (struct follower){.at = {.database = d, .ref = lc_conn_ref(q->conn)}, .net = lc_net_thread_net(lc_conn_thread(q->conn))};
+    if (lc_db_logs_follow(d->db, on_line, f) == LC_OK) {
+      lc_conn_set_user(q->conn, f);
+      server_attach(lc_conn_thread(q->conn), &f->at);
+      database_ref(d);
+      return;
+    }
     lc_free(f);
   }
   lc_http_stream_end(q->conn);

@@ -1,27 +1,42 @@
-/* Owns: publishing (spec/04 §3.1): names, permissions, first publish on a thread of its own, updates inside the running database.
+/* Owns: publishing and resetting (spec/04 §3.1, §3.3): parameters, names, permissions; first publishes and resets on threads of their own,
+ * updates inside the running database.
  *
- * Invariants: one publish at a time per server (publish_lock); a database exists for others only after its first publish succeeded and the
- * control database has it. Callers: routes.c.
+ * Invariants: one first publish or reset at a time per server (publish_lock); a database exists for others only after its first publish
+ * succeeded and the control database has it; a reset leaves the old database alone until the new one stands. Callers: routes.c.
  */
 #include "server.h"
 #include <stdio.h>
+#include <stdlib.h>
+
+enum { MAX_PUBLISHING = 32 };
 
 struct publish {
+  struct lc_net_task task;              /* first: on its way from the publishing thread to an update */
   struct server *server;
   struct answer *answer;
   struct lc_auth_claims claims;
-  struct lc_buf program, name;          /* name empty: none */
-  bool has_name;
+  struct lc_buf program, name;          /* name: as in the URL */
+  bool has_name, is_reset;
   struct lc_identity id;
   uint8_t kind;
-  struct database *database;            /* update */
+  struct database *database;            /* update, reset: with a reference */
 };
 
 static void publish_free(struct publish *p) {
   lc_auth_claims_release(&p->claims);
   lc_buf_free(&p->program);
   lc_buf_free(&p->name);
+  database_unref(p->database);
   lc_free(p);
+}
+/* Sends the answer, once d has made `offset` durable, and frees p. */
+static void finish(struct publish *p, uint64_t offset) {
+  server_answer(p->server, p->answer, p->database, offset);
+  publish_free(p);
+}
+static void finish_text(struct publish *p, uint16_t status, const char *text) {
+  answer_text(p->answer, status, text);
+  finish(p, UINT64_MAX);
 }
 
 static void answer_success(struct publish *p, const char *op) {
@@ -35,48 +50,6 @@ static void answer_success(struct publish *p, const char *op) {
   if (p->has_name) lc_json_escape(&a->body, lc_buf_slice(&p->name));
   else lc_buf_str(&a->body, "null");
   lc_buf_printf(&a->body, ",\"database_identity\":\"%s\",\"op\":\"%s\"}}", hex, op);
-}
-
-/* ---- first publish ---- */
-
-static enum lc_status create(struct publish *p, struct lc_error *err) {
-  struct server *s = p->server;
-  struct control_row row = {.id = p->id, .owner = p->claims.identity, .kind = p->kind};
-  lc_keccak256(lc_buf_slice(&p->program), row.program.bytes);
-  if (!(row.replica_id = control_new_replica(s->control, err))) return err->status;
-  struct database *d = lc_alloc_zero(1, sizeof *d);
-  if (!d) return lc_fail(err, LC_NOMEM, "out of memory");
-  char dir[4096];
-  struct lc_db_options o;
-  server_db_options(s, &row.id, &row.owner, row.replica_id, dir, sizeof dir, &o);
-  static const uint8_t nothing[1];
-  struct lc_slice program = p->program.data ? lc_buf_slice(&p->program) : lc_slice(nothing, 0);
-  enum lc_status st = lc_db_open(&o, program, p->kind, &d->db, err);
-  if (st == LC_OK && (st = control_add(s->control, &row, err)) != LC_OK) lc_db_close(d->db);
-  if (st != LC_OK) {
-    lc_free(d);
-    return st;
-  }
-  d->identity = row.id;
-  d->owner = row.owner;
-  d->replica_id = row.replica_id;
-  server_add_database(s, d);
-  return LC_OK;
-}
-
-static void *create_main(void *arg) {
-  struct publish *p = arg;
-  struct server *s = p->server;
-  struct lc_error err = {0};
-  pthread_mutex_lock(&s->publish_lock);
-  if (server_database(s, &p->id)) answer_text(p->answer, 409, "the database is being published by somebody else");
-  else if (create(p, &err) == LC_OK) answer_success(p, "created");
-  else answer_text(p->answer, 500, err.text);
-  pthread_mutex_unlock(&s->publish_lock);
-  server_answer(s, p->answer, NULL, UINT64_MAX);
-  publish_free(p);
-  atomic_fetch_sub(&s->publishing, 1);
-  return NULL;
 }
 
 /* ---- update ---- */
@@ -94,112 +67,373 @@ static void run_update(struct lc_db *db, void *arg) {
   } else {
     answer_text(p->answer, 500, err.text);
   }
-  server_answer(p->server, p->answer, db, st == LC_OK ? offset : UINT64_MAX);
-  publish_free(p);
+  finish(p, st == LC_OK ? offset : UINT64_MAX);
+}
+/* On a network thread: has fn(p) run by the holder of the database's baton. */
+static void submit(struct lc_net_thread *t, struct publish *p, void (*fn)(struct lc_db *, void *)) {
+  struct lc_db_batch *batch = server_batch(t, p->database);
+  struct lc_db_op *op = batch ? lc_db_batch_add(batch, LC_OP_FUNCTION, NULL) : NULL;
+  if (!op) {
+    finish_text(p, 500, "out of memory");
+    return;
+  }
+  op->function = fn;
+  op->arg = p;
+}
+static void on_update_task(struct lc_net_thread *t, struct lc_net_task *task) {
+  struct publish *p = (struct publish *)task;
+  if (atomic_load(&p->server->stopped)) {
+    finish_text(p, 503, "the server is stopping");
+    return;
+  }
+  submit(t, p, run_update);
+  lc_net_wake(lc_net_thread_net(t), lc_net_thread_index(t));
 }
 
-/* ---- the route ---- */
+/* ---- first publish and reset ---- */
 
-/* Checks of spec/04 §3.1 up to where the program is looked at. 0, or the status; the text or JSON is in p->answer. */
-static uint16_t prepare(struct request *q, struct publish *p, struct lc_error *err) {
+/* A new replica with the program; not yet known to anybody. */
+static struct database *build(struct publish *p, const struct lc_identity *owner, struct control_row *row, struct lc_error *err) {
+  struct server *s = p->server;
+  *row = (struct control_row){.id = p->id, .owner = *owner, .kind = p->kind};
+  lc_keccak256(lc_buf_slice(&p->program), row->program.bytes);
+  if (!(row->replica_id = control_new_replica(s->control, err))) return NULL;
+  struct database *d = database_new(s, &row->id, owner, row->replica_id);
+  if (!d) {
+    lc_fail(err, LC_NOMEM, "out of memory");
+    return NULL;
+  }
+  char dir[4096];
+  struct lc_db_options o;
+  server_db_options(d, dir, sizeof dir, &o);
+  static const uint8_t nothing[1];
+  struct lc_slice program = p->program.data ? lc_buf_slice(&p->program) : lc_slice(nothing, 0);
+  if (lc_db_open(&o, program, p->kind, &d->db, err) == LC_OK) return d;
+  d->db = NULL;
+  database_free(d);
+  return NULL;
+}
+
+static void create(struct publish *p) {
+  struct lc_error err = {0};
+  struct control_row row;
+  struct database *d = build(p, &p->claims.identity, &row, &err);
+  if (d && control_add(p->server->control, &row, &err) != LC_OK) {
+    database_free(d);
+    d = NULL;
+  }
+  if (!d) {
+    finish_text(p, 500, err.text);
+    return;
+  }
+  server_add_database(p->server, d);
+  answer_success(p, "created");
+  finish(p, UINT64_MAX);
+}
+
+static void reset(struct publish *p) {
+  struct lc_error err = {0};
+  struct control_row row;
+  struct database *d = build(p, &p->database->owner, &row, &err);
+  bool gone = false;
+  if (d && (control_replace(p->server->control, &row, &err) != LC_OK || (gone = !server_remove_database(p->server, p->database, d)))) {
+    database_free(d);
+    d = NULL;
+  }
+  if (!d) {
+    finish_text(p, gone || err.status == LC_NOT_FOUND ? 404 : 500, gone ? "No such database." : err.text);
+    return;
+  }
+  answer_success(p, "updated");
+  finish(p, UINT64_MAX);
+}
+
+static void *publish_main(void *arg) {
+  struct publish *p = arg;
+  struct server *s = p->server;
+  pthread_mutex_lock(&s->publish_lock);
+  struct database *other = p->is_reset ? NULL : server_database(s, &p->id);
+  if (p->is_reset) {
+    reset(p);
+  } else if (!other) {
+    create(p);
+  } else { /* somebody has published it while we waited: ours is an update */
+    p->database = other;
+    struct lc_error err;
+    if (memcmp(&other->owner, &p->claims.identity, sizeof other->owner) != 0) {
+      not_authorized(&err, &p->claims.identity, &p->id, "update database");
+      finish_text(p, 403, err.text);
+    } else {
+      p->task.run = on_update_task;
+      lc_net_post(atomic_load(&s->net), p->answer->ref.thread, &p->task);
+    }
+  }
+  pthread_mutex_unlock(&s->publish_lock);
+  server_worker_ends(s);
+  return NULL;
+}
+static void start_publishing(struct publish *p) {
+  struct server *s = p->server;
+  if (atomic_load(&s->stopping)) finish_text(p, 503, "the server is stopping");
+  else if (atomic_load(&s->workers) >= MAX_PUBLISHING) finish_text(p, 503, "too many databases are being published; try again later");
+  else if (!server_start_worker(s, publish_main, p)) finish_text(p, 503, "no thread to be had; try again later");
+}
+
+/* A reset without a program keeps the present one. */
+static void run_fetch_program(struct lc_db *db, void *arg) {
+  struct publish *p = arg;
+  struct lc_module_facts facts;
+  if (lc_datastore_module(lc_db_datastore(db), &facts) == LC_OK) {
+    lc_buf_slice_append(&p->program, facts.program_bytes);
+    p->kind = facts.program_kind;
+  }
+  if (lc_buf_ok(&p->program) && p->program.len) start_publishing(p);
+  else finish_text(p, 500, "the present program could not be read");
+}
+
+/* ---- parameters ---- */
+
+struct params {
+  bool clear, has_host_type, has_policy, break_clients, has_token, has_parent, has_organization, has_replicas;
+  uint8_t kind;
+  uint64_t replicas;
+  struct lc_buf parent, organization;
+};
+static void params_free(struct params *x) {
+  lc_buf_free(&x->parent);
+  lc_buf_free(&x->organization);
+}
+
+static uint16_t bad_query(struct lc_error *err, const char *key, const char *text) {
+  lc_fail(err, LC_INVALID, "Failed to deserialize query string: %s: %s", key, text);
+  return 400;
+}
+
+/* Numbers with units, as `1m 30s` or `500ms`. */
+static bool is_duration(struct lc_slice text) {
+  static const char *const units[] = {"ns", "nsec", "nanos", "us", "usec", "micros", "ms", "msec", "millis", "s", "sec", "secs", "second", "seconds", "m", "min", "mins", "minute", "minutes",
+                                      "h", "hr", "hrs", "hour", "hours", "d", "day", "days", "w", "week", "weeks", "M", "month", "months", "y", "year", "years"};
+  size_t i = 0, n_parts = 0;
+  for (;;) {
+    while (i < text.len && text.data[i] == ' ') i++;
+    if (i == text.len) return n_parts > 0;
+    size_t digits = i;
+    while (i < text.len && text.data[i] >= '0' && text.data[i] <= '9') i++;
+    if (i == digits || i - digits > 18) return false;
+    size_t unit = i;
+    while (i < text.len && ((text.data[i] >= 'a' && text.data[i] <= 'z') || text.data[i] == 'M')) i++;
+    bool known = false;
+    for (size_t k = 0; k < sizeof units / sizeof *units; k++) known = known || lc_slice_eq_str(lc_slice(text.data + unit, i - unit), units[k]);
+    if (!known) return false;
+    n_parts++;
+  }
+}
+static bool is_name_or_identity(struct lc_slice text) {
+  struct lc_identity id;
+  return lc_identity_parse(text, &id) || !name_problem(text);
+}
+
+static uint16_t read_replicas(struct params *x, struct lc_slice v, struct lc_error *err) {
+  uint64_t n = 0;
+  if (!v.len || v.len > 18) return bad_query(err, "num_replicas", "invalid digit found in string");
+  for (size_t i = 0; i < v.len; i++) {
+    if (v.data[i] < '0' || v.data[i] > '9') return bad_query(err, "num_replicas", "invalid digit found in string");
+    n = n * 10 + (unsigned)(v.data[i] - '0');
+  }
+  x->replicas = n;
+  return 0;
+}
+static uint16_t read_choice(struct lc_slice v, const char *key, const char *first, const char *second, bool *is_second, struct lc_error *err) {
+  *is_second = lc_slice_eq_str(v, second);
+  if (*is_second || lc_slice_eq_str(v, first)) return 0;
+  lc_fail(err, LC_INVALID, "Failed to deserialize query string: %s: unknown variant `%.*s`, expected `%s` or `%s`", key, (int)(v.len < 64 ? v.len : 64), (const char *)v.data, first, second);
+  return 400;
+}
+
+static uint16_t read_params(const struct lc_http_request *r, struct params *x, struct lc_error *err) {
+  static const char *const keys[] = {"num_replicas", "host_type", "policy", "token", "parent", "organization", "org", "update_confirmation_timeout"};
+  enum { REPLICAS, HOST_TYPE, POLICY, TOKEN, PARENT, ORGANIZATION, ORG, TIMEOUT, N };
+  if (!routes_query_bool(r, "clear", &x->clear, err)) return 400;
+  uint16_t status = 0;
+  for (int i = 0; i < N && !status; i++) {
+    struct lc_buf v = {0};
+    bool found, is_second;
+    if (!routes_query(r, keys[i], &v, &found, err)) status = 400;
+    else if (found) {
+      struct lc_slice text = lc_buf_slice(&v);
+      switch (i) {
+      case REPLICAS:
+        x->has_replicas = true;
+        status = read_replicas(x, text, err);
+        break;
+      case HOST_TYPE:
+        x->has_host_type = true;
+        status = read_choice(text, keys[i], "Wasm", "Js", &is_second, err);
+        x->kind = is_second ? LC_PROGRAM_JS : LC_PROGRAM_WASM;
+        break;
+      case POLICY: status = read_choice(text, keys[i], "Compatible", "BreakClients", &x->break_clients, err); break;
+      case TOKEN: x->has_token = true; break;
+      case TIMEOUT:
+        if (!is_duration(text)) status = bad_query(err, keys[i], "a duration such as `5s` or `1m 30s` is wanted");
+        break;
+      case PARENT:
+        x->has_parent = true;
+        if (!is_name_or_identity(text)) status = bad_query(err, keys[i], "neither a database name nor an identity");
+        else lc_buf_slice_append(&x->parent, text);
+        break;
+      default:
+        if (x->has_organization) status = bad_query(err, "organization", "duplicate field `organization`");
+        else if (!is_name_or_identity(text)) status = bad_query(err, keys[i], "neither a name nor an identity");
+        else lc_buf_slice_append(&x->organization, text);
+        x->has_organization = true;
+        break;
+      }
+    }
+    lc_buf_free(&v);
+  }
+  if (!status && (!lc_buf_ok(&x->parent) || !lc_buf_ok(&x->organization))) return lc_fail(err, LC_NOMEM, "out of memory"), 500;
+  return status;
+}
+
+/* ---- checks ---- */
+
+/* Spec/04 §4.6: with that variable only tokens of one issuer may create databases. */
+static uint16_t creation_gate(const struct request *q, struct lc_error *err) {
+  const char *wanted = getenv("TEMP_SPACETIMEAUTH_ISSUER_REQUIRED_TO_PUBLISH"), *issuer = q->claims.issuer;
+  size_t n = strlen(issuer);
+  if (!wanted || !*wanted) return 0;
+  while (n && issuer[n - 1] == '/') n--;
+  if (lc_slice_eq_str(lc_slice(issuer, n), wanted)) return 0;
+  return lc_fail(err, LC_DENIED, "To create a database, you must be logged in with a SpacetimeDB account."), 401;
+}
+
+/* The name of the URL to an identity; registers it when it is new. */
+static uint16_t resolve_or_register(struct request *q, struct publish *p, struct lc_slice name, struct lc_error *err) {
   struct server *s = q->server;
-  struct lc_buf v = {0};
-  bool clear = false;
-  if (!routes_query_bool(q->r, "clear", &clear, err)) return 400;
-  if (routes_query(q->r, "host_type", &v)) {
-    bool js = lc_slice_eq_str(lc_buf_slice(&v), "Js"), wasm = lc_slice_eq_str(lc_buf_slice(&v), "Wasm");
-    if (!js && !wasm) lc_fail(err, LC_INVALID, "Failed to deserialize query string: host_type: unknown variant `%.*s`, expected `Wasm` or `Js`", (int)v.len, (const char *)v.data);
-    p->kind = js ? LC_PROGRAM_JS : LC_PROGRAM_WASM;
-    lc_buf_free(&v);
-    if (!js && !wasm) return 400;
+  for (int attempt = 0; attempt < 3; attempt++) { /* another request may register it at the same moment */
+    enum lc_status st = control_resolve(s->control, name, &p->id, err);
+    if (st == LC_OK) return 0;
+    if (st != LC_NOT_FOUND) return 500;
+    uint16_t status = creation_gate(q, err);
+    if (status) return status;
+    lc_auth_fresh_identity(s->auth, &p->id);
+    st = control_add_name(s->control, name, &p->id, &q->claims.identity, err);
+    if (st == LC_OK) return 0;
+    if (st == LC_EXISTS) continue;
+    if (st != LC_DENIED) return 500;
+    p->answer->content_type = "application/json";
+    lc_buf_str(&p->answer->body, "{\"PermissionDenied\":{\"name\":");
+    lc_json_escape(&p->answer->body, name);
+    lc_buf_str(&p->answer->body, "}}");
+    return 401;
   }
-  bool break_clients = false;
-  if (routes_query(q->r, "policy", &v)) {
-    break_clients = lc_slice_eq_str(lc_buf_slice(&v), "BreakClients");
-    bool known = break_clients || lc_slice_eq_str(lc_buf_slice(&v), "Compatible");
-    if (!known) lc_fail(err, LC_INVALID, "Failed to deserialize query string: policy: unknown variant `%.*s`, expected `Compatible` or `BreakClients`", (int)v.len, (const char *)v.data);
-    lc_buf_free(&v);
-    if (!known) return 400;
-  }
-  if (clear && !p->has_name && !q->params[0].len) return lc_fail(err, LC_INVALID, "Clear database requires database name or identity"), 400;
+  return 500;
+}
+
+/* 403 or 0 for a reset of p->database. */
+static uint16_t check_reset(const struct request *q, const struct database *d, struct lc_error *err) {
+  bool locked;
+  if (!request_is_owner(q, d)) return not_authorized(err, &q->claims.identity, &d->identity, "reset database"), 403;
+  if (control_is_locked(q->server->control, &d->identity, &locked, err) != LC_OK) return 500;
+  if (locked) return lc_fail(err, LC_DENIED, "Database is locked and cannot be reset with --delete-data. Run `spacetime unlock` first."), 403;
+  return 0;
+}
+static uint16_t check_replicas(const struct params *x, struct lc_error *err) {
+  if (x->replicas <= 255) return 0;
+  return lc_fail(err, LC_INVALID, "Replication factor %llu out of bounds", (unsigned long long)x->replicas), 400;
+}
+
+/* The checks of spec/04 §3.1 up to where the program is looked at, in their order. 0, or the status; the text or JSON is in *err or p->answer. */
+static uint16_t prepare(struct request *q, struct publish *p, const struct params *x, struct lc_error *err) {
+  struct server *s = q->server;
   struct lc_slice name = lc_buf_slice(&q->params[0]);
-  if (name.len && !lc_identity_parse(name, &p->id)) {
+  struct lc_identity other;
+  uint16_t status = 0;
+  p->kind = x->kind;
+  if (x->clear && !name.len) return lc_fail(err, LC_INVALID, "Clear database requires database name or identity"), 400;
+  if (!name.len) {
+    lc_auth_fresh_identity(s->auth, &p->id);
+  } else if (!lc_identity_parse(name, &p->id)) {
     const char *problem = name_problem(name);
     if (problem) return lc_fail(err, LC_INVALID, "Invalid URL: %s", problem), 400;
     p->has_name = true;
     lc_buf_slice_append(&p->name, name);
-    enum lc_status st = control_resolve(s->control, name, &p->id, err);
-    if (st == LC_NOT_FOUND) {
-      struct lc_identity owner;
-      if (control_tld_owner(s->control, name, &owner, err) == LC_OK && memcmp(&owner, &q->claims.identity, sizeof owner) != 0) {
-        p->answer->content_type = "application/json";
-        lc_buf_str(&p->answer->body, "{\"PermissionDenied\":{\"name\":");
-        lc_json_escape(&p->answer->body, name);
-        lc_buf_str(&p->answer->body, "}}");
-        return 401;
-      }
-      lc_auth_fresh_identity(s->auth, &p->id);
-      st = control_add_name(s->control, name, &p->id, &q->claims.identity, err);
-    }
-    if (st != LC_OK) return 500;
-  } else if (!name.len) {
-    lc_auth_fresh_identity(s->auth, &p->id);
+    if ((status = resolve_or_register(q, p, name, err))) return status;
   }
   p->database = server_database(s, &p->id);
-  if (p->database && memcmp(&p->database->owner, &q->claims.identity, sizeof q->claims.identity) != 0) {
-    char caller[65], database[65];
-    lc_identity_hex(&q->claims.identity, caller);
-    lc_identity_hex(&p->id, database);
-    return lc_fail(err, LC_DENIED, "%s is not authorized to perform action on database %s: update database", caller, database), 403;
+  if (x->clear && p->database) {
+    if (x->has_parent) return lc_fail(err, LC_INVALID, "Setting the parent of an existing database is not supported"), 400;
+    p->is_reset = true;
+    status = check_reset(q, p->database, err);
+    return status ? status : check_replicas(x, err);
   }
-  if (break_clients) {
-    bool has_token = routes_query(q->r, "token", &v);
-    lc_buf_free(&v);
-    if (!has_token) return lc_fail(err, LC_INVALID, "Migration policy is set to `BreakClients`, but no migration token was provided."), 400;
+  if (x->has_parent && (status = routes_resolve(s, lc_buf_slice(&x->parent), &other, err))) return status;
+  if (x->has_organization && !lc_identity_parse(lc_buf_slice(&x->organization), &other)) {
+    enum lc_status st = control_tld_owner(s->control, lc_buf_slice(&x->organization), &other, err);
+    if (st != LC_OK) return st == LC_NOT_FOUND ? 404 : 500;
   }
-  if (p->database && clear) return lc_fail(err, LC_UNSUPPORTED, "Clearing a database is not supported yet: publish under another name"), 501;
+  if (!p->database) status = creation_gate(q, err);
+  else if (!request_is_owner(q, p->database)) not_authorized(err, &q->claims.identity, &p->id, "update database"), status = 403;
+  if (status) return status;
+  if (x->break_clients && !x->has_token) return lc_fail(err, LC_INVALID, "Migration policy is set to `BreakClients`, but no migration token was provided."), 400;
+  if ((status = check_replicas(x, err))) return status;
   if (p->database && !p->database->db) return lc_fail(err, LC_IO, "error starting database: %s", p->database->error), 500;
   return 0;
 }
 
-void route_publish(struct request *q) {
+static struct publish *publish_new(struct request *q) {
   struct publish *p = lc_alloc_zero(1, sizeof *p);
-  struct lc_error err = {0};
   if (!p) {
     request_text(q, 500, "out of memory");
-    return;
+    return NULL;
   }
   p->server = q->server;
   p->answer = request_answer(q, 200);
+  lc_auth_claims_copy(&p->claims, &q->claims);
   lc_buf_slice_append(&p->program, q->r->body);
-  uint16_t status = lc_buf_ok(&p->program) ? prepare(q, p, &err) : 500;
-  if (status) {
-    if (p->answer->body.len) p->answer->status = status;
-    else answer_text(p->answer, status, err.text);
-  } else {
-    lc_auth_claims_copy(&p->claims, &q->claims);
-    if (p->database) {
-      struct lc_db_batch *batch = server_batch(lc_conn_thread(q->conn), p->database);
-      struct lc_db_op *op = batch ? lc_db_batch_add(batch, LC_OP_FUNCTION, NULL) : NULL;
-      if (op) {
-        op->function = run_update;
-        op->arg = p;
-        return;
-      }
-    } else {
-      pthread_attr_t attr;
-      pthread_t id;
-      pthread_attr_init(&attr);
-      pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-      pthread_attr_setstacksize(&attr, 8u << 20);
-      atomic_fetch_add(&q->server->publishing, 1);
-      int rc = pthread_create(&id, &attr, create_main, p);
-      pthread_attr_destroy(&attr);
-      if (rc == 0) return;
-      atomic_fetch_sub(&q->server->publishing, 1);
-    }
-    answer_text(p->answer, 500, "out of memory");
-  }
+  return p;
+}
+static void refuse(struct request *q, struct publish *p, uint16_t status, const struct lc_error *err) {
+  if (p->answer->body.len) p->answer->status = status;
+  else answer_text(p->answer, status, err->text);
   answer_send(p->answer, q->conn);
   publish_free(p);
+}
+
+void route_publish(struct request *q) {
+  struct lc_error err = {0};
+  struct params x = {.kind = LC_PROGRAM_WASM};
+  struct publish *p = publish_new(q);
+  if (!p) return;
+  uint16_t status = read_params(q->r, &x, &err);
+  if (!status) status = prepare(q, p, &x, &err);
+  if (!status && (!lc_buf_ok(&p->program) || !lc_buf_ok(&p->name))) status = 500, lc_fail(&err, LC_NOMEM, "out of memory");
+  params_free(&x);
+  if (status) refuse(q, p, status, &err);
+  else if (p->database && !p->is_reset) submit(lc_conn_thread(q->conn), p, run_update);
+  else start_publishing(p);
+}
+
+void route_reset(struct request *q, struct database *d) {
+  struct lc_error err = {0};
+  struct params x = {.kind = LC_PROGRAM_WASM};
+  struct publish *p = publish_new(q);
+  if (!p) return;
+  struct lc_slice name = lc_buf_slice(&q->params[0]);
+  p->is_reset = true;
+  p->id = d->identity;
+  p->database = d;
+  database_ref(d);
+  struct lc_identity id;
+  p->has_name = !lc_identity_parse(name, &id);
+  lc_buf_slice_append(&p->name, name);
+  uint16_t status = read_params(q->r, &x, &err);
+  p->kind = x.kind;
+  if (!status) status = check_reset(q, d, &err);
+  if (!status) status = check_replicas(&x, &err);
+  if (!status && (!lc_buf_ok(&p->program) || !lc_buf_ok(&p->name))) status = 500, lc_fail(&err, LC_NOMEM, "out of memory");
+  params_free(&x);
+  if (status) refuse(q, p, status, &err);
+  else if (p->program.len) start_publishing(p);
+  else submit(lc_conn_thread(q->conn), p, run_fetch_program);
 }

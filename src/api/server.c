@@ -6,8 +6,10 @@
  */
 #include "server.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +24,7 @@ static struct pending *pending_of(struct thread_state *ts, struct database *d) {
   struct pending *p = lc_alloc_zero(1, sizeof *p);
   if (!p) return NULL;
   p->database = d;
+  database_ref(d);
   p->next = ts->pending;
   ts->pending = p;
   return p;
@@ -41,12 +44,14 @@ static bool on_turn(void *ctx, struct lc_net_thread *t) {
   }
   while (ts->pending) {
     struct pending *p = ts->pending;
-    struct lc_db *db = p->database->db;
+    struct database *d = p->database;
     ts->pending = p->next;
     lc_free(p);
     uint64_t token = lc_net_run_begin(t);
-    lc_db_run(db);
-    if (!lc_net_run_end(t, token)) return false;
+    lc_db_run(d->db);
+    bool ours = lc_net_run_end(t, token);
+    database_unref(d);
+    if (!ours) return false;
   }
   return false;
 }
@@ -58,13 +63,16 @@ static void release(struct lc_net_thread *t, struct waiting *w) {
     for (uint32_t i = 0; i < w->outbox->n; i++) ws_deliver(t, &w->outbox->entries[i]);
     lc_db_outbox_free(w->outbox);
   } else {
-    struct lc_conn *c = lc_conn_from_ref(t, w->answer->ref);
+    struct lc_conn *c = t ? lc_conn_from_ref(t, w->answer->ref) : NULL;
     if (c) answer_send(w->answer, c);
     else answer_free(w->answer);
   }
+  database_unref(w->database);
   lc_free(w);
 }
-static bool is_durable(const struct waiting *w) { return w->release_offset == UINT64_MAX || !w->db || lc_db_durable_offset(w->db) >= w->release_offset; }
+static bool is_durable(const struct waiting *w) {
+  return w->release_offset == UINT64_MAX || !w->database || w->server->stopped || lc_db_durable_offset(w->database->db) >= w->release_offset;
+}
 
 static void release_durable(struct lc_net_thread *t, struct thread_state *ts) {
   for (struct waiting **at = &ts->first; *at;) {
@@ -88,7 +96,7 @@ static void on_check(struct lc_net_thread *t, struct lc_net_task *task) {
 static void on_waiting(struct lc_net_thread *t, struct lc_net_task *task) {
   struct waiting *w = (struct waiting *)task;
   struct thread_state *ts = lc_net_thread_user(t);
-  if (w->release_offset == UINT64_MAX || !w->db) {
+  if (w->release_offset == UINT64_MAX || !w->database) {
     release(t, w);
     return;
   }
@@ -103,23 +111,27 @@ static void post_waiting(struct server *s, uint32_t thread_index, struct waiting
   struct waiting *p = lc_alloc_zero(1, sizeof *p);
   if (!p) lc_panic("out of memory while handing over answers");
   *p = w;
+  if (w.database) database_ref(w.database);
   p->task.run = on_waiting;
   p->server = s;
   lc_net_post(atomic_load(&s->net), thread_index, &p->task);
 }
-void server_answer(struct server *s, struct answer *a, struct lc_db *db, uint64_t release_offset) { post_waiting(s, a->ref.thread, (struct waiting){.db = db, .release_offset = release_offset, .answer = a}); }
+void server_answer(struct server *s, struct answer *a, struct database *d, uint64_t release_offset) {
+  post_waiting(s, a->ref.thread, (struct waiting){.database = d, .release_offset = release_offset, .answer = a});
+}
 
 static void on_deliver(void *ctx, uint32_t thread_index, struct lc_db_outbox *outbox) {
-  struct server *s = ctx;
+  struct database *d = ctx;
+  struct server *s = d->server;
   if (!atomic_load(&s->net)) { /* only at start, when nobody is connected */
     lc_db_outbox_free(outbox);
     return;
   }
-  post_waiting(s, thread_index, (struct waiting){.db = outbox->db, .release_offset = outbox->release_offset, .outbox = outbox});
+  post_waiting(s, thread_index, (struct waiting){.database = d, .release_offset = outbox->release_offset, .outbox = outbox});
 }
 static void on_durable(void *ctx, struct lc_db *db, uint64_t durable_offset) {
   (void)db, (void)durable_offset;
-  struct server *s = ctx;
+  struct server *s = ((struct database *)ctx)->server;
   struct lc_net *net = atomic_load(&s->net);
   if (!net) return;
   for (uint32_t i = 0; i < s->n_threads; i++) {
@@ -131,18 +143,21 @@ static void on_durable(void *ctx, struct lc_db *db, uint64_t durable_offset) {
 struct wake_task { struct lc_net_task task; struct database *database; };
 static void on_wake_task(struct lc_net_thread *t, struct lc_net_task *task) {
   struct wake_task *w = (struct wake_task *)task;
-  pending_of(lc_net_thread_user(t), w->database);
+  if (!server_of(t)->stopped) pending_of(lc_net_thread_user(t), w->database);
   lc_net_wake(lc_net_thread_net(t), lc_net_thread_index(t));
+  database_unref(w->database);
   lc_free(w);
 }
 static void on_wake(void *ctx, struct lc_db *db) {
-  struct server *s = ctx;
+  struct database *d = ctx;
+  struct server *s = d->server;
   struct lc_net *net = atomic_load(&s->net);
-  struct database *d = server_database(s, lc_db_identity(db));
-  struct wake_task *w = net && d ? lc_alloc_zero(1, sizeof *w) : NULL;
+  struct wake_task *w = net && !s->stopped ? lc_alloc_zero(1, sizeof *w) : NULL;
+  (void)db;
   if (!w) return; /* its next batch runs it */
   w->task.run = on_wake_task;
   w->database = d;
+  database_ref(d);
   lc_net_post(net, (uint32_t)(d->replica_id % s->n_threads), &w->task);
 }
 
@@ -186,8 +201,80 @@ struct database *server_database(struct server *s, const struct lc_identity *id)
   pthread_rwlock_rdlock(&s->lock);
   struct database *d = s->databases;
   while (d && memcmp(&d->identity, id, sizeof *id)) d = d->next;
+  if (d) database_ref(d);
   pthread_rwlock_unlock(&s->lock);
   return d;
+}
+struct database *database_new(struct server *s, const struct lc_identity *id, const struct lc_identity *owner, uint64_t replica_id) {
+  struct database *d = lc_alloc_zero(1, sizeof *d);
+  if (!d) return NULL;
+  d->server = s;
+  d->identity = *id;
+  d->owner = *owner;
+  d->replica_id = replica_id;
+  atomic_store(&d->refs, 1);
+  return d;
+}
+void database_free(struct database *d) {
+  lc_db_close(d->db);
+  lc_free(d->error);
+  lc_free(d);
+}
+static void *close_main(void *arg) {
+  struct database *d = arg;
+  struct server *s = d->server;
+  database_free(d);
+  server_worker_ends(s);
+  return NULL;
+}
+void database_ref(struct database *d) { atomic_fetch_add_explicit(&d->refs, 1, memory_order_relaxed); }
+void database_unref(struct database *d) {
+  if (!d || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) != 1) return;
+  /* Closing waits for the log, which no network thread may do. Without a thread to do it the database stays open until the process ends. */
+  if (!server_start_worker(d->server, close_main, d)) lc_log(LC_LOG_WARN, "a deleted database could not be closed: no thread for it");
+}
+
+bool server_start_worker(struct server *s, void *(*fn)(void *arg), void *arg) {
+  pthread_attr_t attr;
+  pthread_t id;
+  atomic_fetch_add(&s->workers, 1);
+  pthread_attr_init(&attr);
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attr, 8u << 20);
+  int rc = pthread_create(&id, &attr, fn, arg);
+  pthread_attr_destroy(&attr);
+  if (rc) atomic_fetch_sub(&s->workers, 1);
+  return rc == 0;
+}
+void server_worker_ends(struct server *s) { atomic_fetch_sub(&s->workers, 1); }
+
+/* ---- what hangs on a database ---- */
+
+void server_attach(struct lc_net_thread *t, struct attached *a) {
+  struct thread_state *ts = lc_net_thread_user(t);
+  a->prev = NULL;
+  a->next = ts->attached;
+  if (a->next) a->next->prev = a;
+  ts->attached = a;
+}
+void server_detach(struct lc_net_thread *t, struct attached *a) {
+  struct thread_state *ts = lc_net_thread_user(t);
+  if (a->prev) a->prev->next = a->next;
+  else ts->attached = a->next;
+  if (a->next) a->next->prev = a->prev;
+}
+struct detach_task { struct lc_net_task task; struct database *database; };
+static void on_detach(struct lc_net_thread *t, struct lc_net_task *task) {
+  struct detach_task *x = (struct detach_task *)task;
+  struct thread_state *ts = lc_net_thread_user(t);
+  for (struct attached *a = ts->attached; a; a = a->next) {
+    struct lc_conn *c = a->database == x->database ? lc_conn_from_ref(t, a->ref) : NULL;
+    if (!c) continue;
+    if (lc_conn_is_websocket(c)) lc_ws_close(c, 1001, lc_slice_str("module exited"));
+    else lc_http_stream_end(c);
+  }
+  database_unref(x->database);
+  lc_free(x);
 }
 void server_add_database(struct server *s, struct database *d) {
   pthread_rwlock_wrlock(&s->lock);
@@ -195,29 +282,46 @@ void server_add_database(struct server *s, struct database *d) {
   s->databases = d;
   pthread_rwlock_unlock(&s->lock);
 }
-void server_db_options(struct server *s, const struct lc_identity *id, const struct lc_identity *owner, uint64_t replica_id, char *dir, size_t dir_size, struct lc_db_options *o) {
-  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = *id, .owner_identity = *owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000}, .n_threads = s->n_threads};
-  o->callbacks.ctx = s;
+bool server_remove_database(struct server *s, struct database *d, struct database *successor) {
+  pthread_rwlock_wrlock(&s->lock);
+  struct database **at = &s->databases;
+  while (*at && *at != d) at = &(*at)->next;
+  bool found = *at != NULL;
+  if (found && successor) successor->next = d->next;
+  if (found) *at = successor ? successor : d->next;
+  pthread_rwlock_unlock(&s->lock);
+  for (uint32_t i = 0; found && i < s->n_threads; i++) {
+    struct detach_task *x = lc_alloc_zero(1, sizeof *x);
+    if (!x) lc_panic("out of memory while a database goes");
+    x->task.run = on_detach;
+    x->database = d;
+    database_ref(d);
+    lc_net_post(atomic_load(&s->net), i, &x->task);
+  }
+  if (found) database_unref(d);
+  return found;
+}
+void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o) {
+  struct server *s = d->server;
+  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000}, .n_threads = s->n_threads};
+  o->callbacks.ctx = d;
   o->callbacks.deliver = on_deliver;
   o->callbacks.durable = on_durable;
   o->callbacks.wake = on_wake;
   if (!s->options.data_dir) return;
-  snprintf(dir, dir_size, "%s/replicas/%llu", s->options.data_dir, (unsigned long long)replica_id);
+  snprintf(dir, dir_size, "%s/replicas/%llu", s->options.data_dir, (unsigned long long)d->replica_id);
   o->dir = dir;
 }
 
 static void open_one(void *ctx, const struct control_row *row) {
   struct server *s = ctx;
-  struct database *d = lc_alloc_zero(1, sizeof *d);
+  struct database *d = database_new(s, &row->id, &row->owner, row->replica_id);
   if (!d) lc_panic("out of memory while starting databases");
-  d->identity = row->id;
-  d->owner = row->owner;
-  d->replica_id = row->replica_id;
   char dir[4096], hex[65];
   struct lc_db_options o;
   struct lc_error err = {0};
   lc_identity_hex(&row->id, hex);
-  server_db_options(s, &row->id, &row->owner, row->replica_id, dir, sizeof dir, &o);
+  server_db_options(d, dir, sizeof dir, &o);
   int64_t start = lc_env_system.monotonic_ns(NULL);
   if (lc_db_open(&o, lc_slice(NULL, 0), row->kind, &d->db, &err) == LC_OK) {
     lc_log(LC_LOG_INFO, "database %s is back: %llu transactions in %.1f ms", hex, (unsigned long long)lc_db_durable_offset(d->db), (double)(lc_env_system.monotonic_ns(NULL) - start) / 1e6);
@@ -256,6 +360,37 @@ static enum lc_status make_dir(const char *dir, struct lc_error *err) {
   return LC_OK;
 }
 
+/* One server per data folder: spacetime.pid is held locked, has our process id in it and goes at a clean stop (spec/04 §6.4). */
+static enum lc_status take_lock(struct server *s, struct lc_error *err) {
+  char path[4096], text[32];
+  struct stat held, there;
+  snprintf(path, sizeof path, "%s/spacetime.pid", s->options.data_dir);
+  for (;;) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) return lc_fail(err, LC_IO, "cannot open %s: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      ssize_t n = errno == EWOULDBLOCK ? pread(fd, text, sizeof text - 1, 0) : 0;
+      text[n > 0 ? n : 0] = 0;
+      close(fd);
+      return lc_fail(err, LC_CONFLICT, "cannot take lock on database; spacetime.pid already exists (owned by pid %.20s)", n > 0 ? text : "unknown");
+    }
+    if (fstat(fd, &held) == 0 && stat(path, &there) == 0 && held.st_ino == there.st_ino && held.st_dev == there.st_dev) {
+      int n = snprintf(text, sizeof text, "%ld", (long)getpid());
+      if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n) lc_log(LC_LOG_WARN, "cannot write %s: %s", path, strerror(errno));
+      s->lock_fd = fd;
+      return LC_OK;
+    }
+    close(fd); /* its last holder has just removed it: take the new one */
+  }
+}
+static void give_lock(struct server *s) {
+  if (s->lock_fd < 0) return;
+  char path[4096];
+  snprintf(path, sizeof path, "%s/spacetime.pid", s->options.data_dir);
+  unlink(path);
+  close(s->lock_fd);
+}
+
 static enum lc_status start(struct server *s, struct lc_error *err) {
   const struct lc_server_options *o = &s->options;
   enum lc_status st = LC_OK;
@@ -263,6 +398,7 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
     char replicas[4096];
     snprintf(replicas, sizeof replicas, "%s/replicas", o->data_dir);
     st = make_dir(replicas, err);
+    if (st == LC_OK) st = take_lock(s, err);
   }
   if (st == LC_OK) {
     if (o->jwt_priv_key_path) st = lc_auth_open(o->jwt_priv_key_path, o->jwt_pub_key_path, true, &lc_env_system, &s->auth, err);
@@ -273,7 +409,7 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
   if (st == LC_OK && !(s->control = control_open(o->data_dir, err))) st = err->status;
   if (st == LC_OK) st = control_each(s->control, NULL, open_one, s, err);
   if (st != LC_OK) return st;
-  struct lc_net_options net = {.listen = o->listen_addr, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES};
+  struct lc_net_options net = {.listen = o->listen_addr, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES, .stop_reason = "module exited"};
   net.handler = (struct lc_net_handler){.ctx = s, .on_thread_start = on_thread_start, .body_limit = routes_body_limit, .on_request = routes_request, .on_upgrade = routes_request, .on_message = ws_message, .on_close = on_close, .on_turn = on_turn};
   struct lc_net *started;
   st = lc_net_start(&net, &started, err);
@@ -281,26 +417,49 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
   return st;
 }
 
+static void wait_for_workers(struct server *s) {
+  while (atomic_load(&s->workers)) usleep(5000);
+}
+/* What still waited for a log when the network threads ended: there is nobody left to send it to. */
+static void release_rest(struct thread_state *ts) {
+  while (ts->first) {
+    struct waiting *w = ts->first;
+    ts->first = w->next;
+    release(NULL, w);
+  }
+  ts->last = &ts->first;
+}
+
 static void stop(struct server *s) {
   struct lc_net *net = atomic_load(&s->net);
-  while (atomic_load(&s->publishing)) usleep(10000);
+  atomic_store(&s->stopping, true);
+  wait_for_workers(s); /* who publishes gets an answer */
   if (net) lc_net_stop(net);
+  atomic_store(&s->stopped, true);
+  wait_for_workers(s);
+  if (net) {
+    for (struct database *d = s->databases; d; d = d->next)
+      if (d->db) lc_db_run(d->db); /* the last disconnects */
+    lc_net_run_rest(net);
+    for (uint32_t i = 0; i < s->n_threads; i++) release_rest(&s->threads[i]);
+    wait_for_workers(s);
+  }
   for (struct database *d = s->databases; d; d = d->next)
-    if (d->db) lc_db_close(d->db);
-  if (net) lc_net_free(net);
+    if (atomic_load(&d->refs) != 1) lc_log(LC_LOG_ERROR, "%u references to a database are left at the end", atomic_load(&d->refs) - 1);
   while (s->databases) {
     struct database *d = s->databases;
     s->databases = d->next;
-    lc_free(d->error);
-    lc_free(d);
+    database_free(d);
   }
+  if (net) lc_net_free(net);
   control_close(s->control);
   lc_auth_free(s->auth);
   lc_host_shutdown();
+  give_lock(s);
 }
 
 int lc_server_run(const struct lc_server_options *options) {
-  struct server s = {.options = *options};
+  struct server s = {.options = *options, .lock_fd = -1};
   struct lc_error err = {0};
   sigset_t set;
   sigemptyset(&set);

@@ -1,7 +1,7 @@
 /* Inside of api/: the server's state and what its files offer each other.
  *
- * Threads: `databases` is guarded by `lock` (publishing and start take it for writing; look-ups take it for reading once per request or
- * handshake, never per message). A `struct thread_state` belongs to its network thread except for its atomics.
+ * Threads: `databases` is guarded by `lock` (publishing, deleting and start take it for writing; look-ups take it for reading once per request
+ * or handshake, never per message). A `struct thread_state` belongs to its network thread except for its atomics.
  */
 #ifndef LC_API_SERVER_H
 #define LC_API_SERVER_H
@@ -13,7 +13,20 @@
 enum { PROGRAM_MAX_BYTES = 256 << 20, BODY_MAX_BYTES = 2 << 20, NAME_MAX_BYTES = 64 };
 
 struct control;
-struct database { struct lc_identity identity, owner; struct lc_db *db; /* NULL: could not be started */ char *error; uint64_t replica_id; struct database *next; };
+struct server;
+/* A database of this server. The list holds one reference, and so does everything else that may use it; the last one out closes it, on a thread
+ * of its own. One that is deleted or reset leaves the list and lives on until then. */
+struct database {
+  struct server *server;
+  struct lc_identity identity, owner;
+  struct lc_db *db;               /* NULL: could not be started */
+  char *error;
+  uint64_t replica_id;
+  atomic_uint refs;
+  struct database *next;          /* in the list */
+};
+/* What is closed when its database goes: a WebSocket client or a log follower. In the list of its network thread while its connection lives. */
+struct attached { struct attached *prev, *next; struct database *database; struct lc_conn_ref ref; };
 struct thread_state;
 struct server {
   struct lc_server_options options;
@@ -21,11 +34,14 @@ struct server {
   _Atomic(struct lc_net *) net;   /* NULL until it runs */
   struct control *control;
   pthread_rwlock_t lock;
-  struct database *databases;     /* never removed while the server runs */
+  struct database *databases;
   pthread_mutex_t publish_lock;   /* one publish at a time */
-  atomic_uint publishing;         /* worker threads alive */
+  atomic_uint workers;            /* threads that publish or close databases */
+  atomic_bool stopping;           /* nothing new is begun */
+  atomic_bool stopped;            /* the network threads have ended */
   uint32_t n_threads;
   struct thread_state *threads;
+  int lock_fd;                    /* of the data folder; -1: none */
 };
 
 /* An HTTP answer on its way to its connection. Header values are heap strings. */
@@ -39,13 +55,14 @@ struct answer {
   bool close;
 };
 /* What waits for a database's log on one network thread, in order of arrival: an outbox or an answer. */
-struct waiting { struct lc_net_task task; struct waiting *next; struct server *server; struct lc_db *db; uint64_t release_offset; struct lc_db_outbox *outbox; struct answer *answer; };
+struct waiting { struct lc_net_task task; struct waiting *next; struct server *server; struct database *database; /* NULL: nothing to wait for */ uint64_t release_offset; struct lc_db_outbox *outbox; struct answer *answer; };
 struct pending { struct database *database; struct lc_db_batch *batch; struct pending *next; };
 struct thread_state {
   struct lc_net_task check_task;          /* first */
   struct server *server;
   struct pending *pending;                /* databases to run in this turn; batch NULL: nothing of ours to submit */
   struct waiting *first, **last;          /* FIFO */
+  struct attached *attached;
   atomic_uint n_waiting;
   atomic_bool check_posted;
 };
@@ -54,11 +71,24 @@ struct thread_state {
 /* This turn's batch for a database; NULL: out of memory. */
 struct lc_db_batch *server_batch(struct lc_net_thread *t, struct database *d);
 struct server *server_of(struct lc_net_thread *t);
-struct database *server_database(struct server *s, const struct lc_identity *id); /* NULL: none; any thread */
-void server_db_options(struct server *s, const struct lc_identity *id, const struct lc_identity *owner, uint64_t replica_id, char *dir, size_t dir_size, struct lc_db_options *o);
-void server_add_database(struct server *s, struct database *d);
-/* Sends an answer when `db` has made release_offset durable (UINT64_MAX or db NULL: at once). Ownership passes. Any thread. */
-void server_answer(struct server *s, struct answer *a, struct lc_db *db, uint64_t release_offset);
+/* The database of that identity with a reference for the caller; NULL: none. Any thread. */
+struct database *server_database(struct server *s, const struct lc_identity *id);
+struct database *database_new(struct server *s, const struct lc_identity *id, const struct lc_identity *owner, uint64_t replica_id); /* one reference; NULL: out of memory */
+void database_ref(struct database *d);
+void database_unref(struct database *d); /* NULL is allowed */
+void database_free(struct database *d);  /* closes at once; for the only holder, and not on a network thread */
+void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o);
+void server_add_database(struct server *s, struct database *d); /* the list takes the caller's reference */
+/* Takes d out of the list and closes what is attached to it (WebSockets with 1001 `module exited`). `successor` (NULL: none) takes its place, with
+ * the caller's reference. False, nothing done: it had left already. */
+bool server_remove_database(struct server *s, struct database *d, struct database *successor);
+/* Runs fn(arg) on a thread of its own, for which lc_server_run waits at its end. False: no thread to be had. */
+bool server_start_worker(struct server *s, void *(*fn)(void *arg), void *arg);
+void server_worker_ends(struct server *s); /* last act of such a thread */
+void server_attach(struct lc_net_thread *t, struct attached *a);
+void server_detach(struct lc_net_thread *t, struct attached *a);
+/* Sends an answer when d has made release_offset durable (UINT64_MAX or d NULL: at once). Ownership of the answer passes. Any thread. */
+void server_answer(struct server *s, struct answer *a, struct database *d, uint64_t release_offset);
 
 struct answer *answer_new(struct lc_conn_ref ref, uint16_t status);
 void answer_header(struct answer *a, const char *name, const char *value);
@@ -72,9 +102,17 @@ void control_close(struct control *c);
 struct control_row { struct lc_identity id, owner; uint8_t kind; struct lc_hash program; uint64_t replica_id; };
 enum lc_status control_resolve(struct control *c, struct lc_slice name, struct lc_identity *id, struct lc_error *err); /* LC_NOT_FOUND */
 enum lc_status control_tld_owner(struct control *c, struct lc_slice name, struct lc_identity *owner, struct lc_error *err);
-enum lc_status control_add_name(struct control *c, struct lc_slice name, const struct lc_identity *id, const struct lc_identity *owner, struct lc_error *err); /* and the TLD if it is free */
+/* Registers a name, and its TLD if that is free. LC_EXISTS: the name is taken; LC_DENIED: it is free, but its TLD is another's. */
+enum lc_status control_add_name(struct control *c, struct lc_slice name, const struct lc_identity *id, const struct lc_identity *owner, struct lc_error *err);
+/* Replaces all names of a database by n others, or changes nothing. LC_EXISTS or LC_DENIED: *culprit, to be freed, is the name in use or the one
+ * (present or new) whose TLD is not the caller's. */
+enum lc_status control_set_names(struct control *c, const struct lc_identity *id, const struct lc_identity *caller, const struct lc_slice *names, uint32_t n, char **culprit, struct lc_error *err);
 uint64_t control_new_replica(struct control *c, struct lc_error *err); /* reserves an id; 0: failed */
 enum lc_status control_add(struct control *c, const struct control_row *row, struct lc_error *err); /* after this the database exists */
+enum lc_status control_replace(struct control *c, const struct control_row *row, struct lc_error *err); /* after a reset */
+enum lc_status control_delete(struct control *c, const struct lc_identity *id, struct lc_error *err);    /* its names stay */
+enum lc_status control_set_lock(struct control *c, const struct lc_identity *id, bool locked, struct lc_error *err);
+enum lc_status control_is_locked(struct control *c, const struct lc_identity *id, bool *locked, struct lc_error *err);
 /* Databases of an owner (NULL: all) in order of creation. */
 enum lc_status control_each(struct control *c, const struct lc_identity *owner, void (*fn)(void *ctx, const struct control_row *row), void *ctx, struct lc_error *err);
 enum lc_status control_get(struct control *c, const struct lc_identity *id, struct control_row *row, struct lc_error *err); /* LC_NOT_FOUND */
@@ -85,6 +123,7 @@ struct request {
   struct server *server;
   struct lc_conn *conn;
   const struct lc_http_request *r;
+  struct database *database;      /* released with the request; who keeps it takes the reference */
   struct lc_buf params[2];        /* :n and :function or :identity, decoded */
   bool cors, authenticated;       /* authenticated: claims and token are set and go into the answer's headers */
   struct lc_auth_claims claims;
@@ -93,16 +132,21 @@ struct request {
 void routes_request(void *ctx, struct lc_conn *conn, const struct lc_http_request *r);
 size_t routes_body_limit(void *ctx, struct lc_conn *conn, const struct lc_http_request *r);
 void routes_closed(struct lc_conn *conn); /* HTTP connection over: ends a log follower */
+/* Query parameter `key`, decoded. Absent: *found is false. False: it is there twice; *err is the text of the 400. */
+bool routes_query(const struct lc_http_request *r, const char *key, struct lc_buf *value, bool *found, struct lc_error *err);
 /* Token of a request (header, then query): 0 with *claims and *token filled (minted if there was none and `mint`), or status and text of the answer. */
 uint16_t routes_authenticate(struct server *s, const struct lc_http_request *r, bool mint, struct lc_auth_claims *claims, struct lc_buf *token, struct lc_error *err);
 /* :n to an identity: 0, or status and text (400, 404 for an unknown name). */
 uint16_t routes_resolve(struct server *s, struct lc_slice name, struct lc_identity *id, struct lc_error *err);
-bool routes_query(const struct lc_http_request *r, const char *key, struct lc_buf *value); /* decoded; false: absent */
 /* Boolean query parameter; false: *err says why it is malformed. */
 bool routes_query_bool(const struct lc_http_request *r, const char *key, bool *value, struct lc_error *err);
 struct answer *request_answer(struct request *q, uint16_t status); /* with the headers of its layers */
 void request_text(struct request *q, uint16_t status, const char *text);
 void request_json(struct request *q, uint16_t status, struct lc_buf *body); /* takes the body */
+void request_status(struct request *q, uint16_t status);                   /* an empty answer */
+/* The 403 of spec/04 §4.5; action as there. */
+void not_authorized(struct lc_error *err, const struct lc_identity *caller, const struct lc_identity *database, const char *action);
+bool request_is_owner(const struct request *q, const struct database *d);
 
 /* routes_db.c: routes that ask a running database; routes_publish.c: publishing */
 void route_call(struct request *q, struct database *d);
@@ -110,6 +154,14 @@ void route_sql(struct request *q, struct database *d);
 void route_schema(struct request *q, struct database *d);
 void route_logs(struct request *q, struct database *d);
 void route_publish(struct request *q);
+void route_reset(struct request *q, struct database *d);
+/* routes_names.c: names, locks, deletion */
+void route_get_names(struct request *q, struct database *d);
+void route_post_names(struct request *q, struct database *d);
+void route_put_names(struct request *q, struct database *d);
+void route_lock(struct request *q, struct database *d);
+void route_unlock(struct request *q, struct database *d);
+void route_delete(struct request *q);
 const char *name_problem(struct lc_slice name); /* NULL: a legal database name (spec/04 §1) */
 
 /* ws.c: connections; ws_v2.c: messages */
@@ -119,11 +171,14 @@ void ws_closed(struct lc_conn *conn);
 void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox_entry *e); /* owning thread */
 struct ws_client {
   struct lc_db_client base; /* first */
-  struct lc_conn_ref ref;
-  struct database *database;
+  struct attached at;       /* database: with a reference */
   struct lc_auth_claims claims;
   struct lc_buf token;
   size_t frame_at;          /* of the frame being filled in base.out */
+  /* received by the network thread, answered by the baton holder; the differences are what waits in the database's inbox */
+  uint64_t received, received_bytes;
+  _Atomic uint64_t answered, answered_bytes;
+  bool paused;              /* too much waits: the socket is not read */
 };
 enum { FRAME_ABORT = 0xffffffffu }; /* length that asks for the connection to be dropped */
 extern const struct lc_db_client_ops ws_v2_ops;

@@ -5,14 +5,18 @@
  */
 #include "server.h"
 
+enum { MAX_WAITING_MESSAGES = 16384 };                         /* of one client, not yet executed; more: closed with 1013 (spec/03 §17) */
+enum { PAUSE_BYTES = 4 << 20, RESUME_BYTES = PAUSE_BYTES / 2 }; /* of them: the socket is not read until the database has caught up */
+
 static void client_free(struct ws_client *c) {
+  database_unref(c->at.database);
   lc_auth_claims_release(&c->claims);
   lc_buf_free(&c->token);
   lc_buf_free(&c->base.out);
   lc_free(c);
 }
 
-/* The checks in the order of spec/03 §1.3; q is authenticated (rows 1-2). */
+/* The checks in the order of spec/03 §1.3; q is authenticated (rows 1-2). A database that is found is let go with the request. */
 void ws_upgrade(struct request *q) {
   static const char *const names[] = {"v3.bsatn.spacetimedb", "v2.bsatn.spacetimedb"};
   static const char *const compressions[] = {"None", "Brotli", "Gzip"};
@@ -29,10 +33,14 @@ void ws_upgrade(struct request *q) {
     return;
   }
   struct lc_connection_id conn = {0};
-  bool has_conn = routes_query(q->r, "connection_id", &value), bad = has_conn && (value.len != 32 || !lc_connection_id_parse(lc_buf_slice(&value), &conn));
-  if (bad) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: connection_id: invalid connection id");
+  bool has_conn, has_compression = false, bad = !routes_query(q->r, "connection_id", &value, &has_conn, &err);
+  if (!bad && has_conn && (value.len != 32 || !lc_connection_id_parse(lc_buf_slice(&value), &conn))) {
+    bad = true;
+    lc_fail(&err, LC_INVALID, "Failed to deserialize query string: connection_id: invalid connection id");
+  }
   lc_buf_clear(&value);
-  if (!bad && routes_query(q->r, "compression", &value)) {
+  if (!bad) bad = !routes_query(q->r, "compression", &value, &has_compression, &err);
+  if (!bad && has_compression) {
     bad = true;
     for (int i = 0; i < 3; i++)
       if (lc_slice_eq_str(lc_buf_slice(&value), compressions[i])) bad = false;
@@ -65,7 +73,7 @@ void ws_upgrade(struct request *q) {
     request_text(q, err.status == LC_NOT_FOUND ? 404 : 500, err.text);
     return;
   }
-  struct database *d = server_database(s, &id);
+  struct database *d = q->database = server_database(s, &id);
   char hex[65], database_hex[65];
   lc_identity_hex(&q->claims.identity, hex);
   if (!d && by_identity) {
@@ -96,12 +104,13 @@ void ws_upgrade(struct request *q) {
     request_text(q, 500, "out of memory");
     return;
   }
+  q->database = NULL; /* the reference is the client's */
   if (!has_conn) {
     do lc_env_system.random(NULL, conn.bytes, sizeof conn.bytes);
     while (lc_connection_id_is_zero(&conn));
   }
-  c->ref = lc_conn_ref(q->conn);
-  c->database = d;
+  c->at.ref = lc_conn_ref(q->conn);
+  c->at.database = d;
   c->claims = q->claims;
   c->token = q->token;
   q->claims = (struct lc_auth_claims){0};
@@ -120,8 +129,12 @@ void ws_upgrade(struct request *q) {
   if (!lc_conn_is_websocket(q->conn)) { /* the connection ended in between: leave again */
     lc_conn_set_user(q->conn, NULL);
     if (!lc_db_batch_add(batch, LC_OP_DISCONNECT, &c->base)) lc_panic("out of memory while a client leaves");
+    return;
   }
+  server_attach(t, &c->at);
 }
+
+static uint64_t waiting_bytes(struct ws_client *c) { return c->received_bytes - atomic_load_explicit(&c->answered_bytes, memory_order_relaxed); }
 
 void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool text) {
   (void)ctx;
@@ -132,29 +145,42 @@ void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool t
     lc_ws_close(conn, 1011, lc_slice_str(reason));
     return;
   }
-  struct lc_db_batch *batch = server_batch(lc_conn_thread(conn), c->database);
-  if (!batch) lc_conn_abort(conn);
-  else if (!ws_v2_decode(c, payload, batch, &err)) lc_ws_close(conn, 1011, lc_slice_str(err.text));
+  struct lc_db_batch *batch = server_batch(lc_conn_thread(conn), c->at.database);
+  if (!batch) {
+    lc_conn_abort(conn);
+  } else if (!ws_v2_decode(c, payload, batch, &err)) {
+    lc_ws_close(conn, 1011, lc_slice_str(err.text));
+  } else if (c->received - atomic_load_explicit(&c->answered, memory_order_relaxed) > MAX_WAITING_MESSAGES) {
+    lc_ws_close(conn, 1013, lc_slice_str("too many requests"));
+  } else if (waiting_bytes(c) > PAUSE_BYTES && !c->paused) {
+    c->paused = true;
+    lc_conn_pause(conn, true);
+  }
 }
 
 void ws_closed(struct lc_conn *conn) {
   struct ws_client *c = lc_conn_user(conn);
-  struct lc_db_batch *batch = server_batch(lc_conn_thread(conn), c->database);
+  struct lc_db_batch *batch = server_batch(lc_conn_thread(conn), c->at.database);
+  server_detach(lc_conn_thread(conn), &c->at);
   if (!batch || !lc_db_batch_add(batch, LC_OP_DISCONNECT, &c->base)) lc_panic("out of memory while a client leaves");
   lc_net_wake(lc_net_thread_net(lc_conn_thread(conn)), lc_net_thread_index(lc_conn_thread(conn)));
 }
 
 void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox_entry *e) {
   struct ws_client *c = (struct ws_client *)e->client;
-  struct lc_conn *conn = lc_conn_from_ref(t, c->ref);
+  struct lc_conn *conn = t ? lc_conn_from_ref(t, c->at.ref) : NULL;
   struct lc_reader r = lc_reader(lc_buf_slice(&e->bytes));
   while (conn && lc_reader_left(&r)) {
     uint32_t n = lc_read_u32(&r);
     if (n == FRAME_ABORT) {
-      lc_conn_abort(conn);
+      lc_conn_finish(conn);
       break;
     }
     lc_ws_send(conn, false, lc_slice(NULL, 0), lc_slice(lc_read_raw(&r, n), n));
+  }
+  if (conn && c->paused && waiting_bytes(c) < RESUME_BYTES) { /* every operation gives an output, so this is looked at when the last has run */
+    c->paused = false;
+    lc_conn_pause(conn, false);
   }
   if (e->closed) client_free(c);
 }

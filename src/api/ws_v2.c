@@ -103,6 +103,7 @@ static bool decode_one(struct ws_client *c, struct lc_reader *r, struct lc_db_ba
 
 bool ws_v2_decode(struct ws_client *c, struct lc_slice payload, struct lc_db_batch *batch, struct lc_error *err) {
   struct lc_reader r = lc_reader(payload);
+  uint32_t before = batch->n_ops;
   if (c->base.protocol == 3 && payload.len == 0) {
     lc_fail(err, LC_INVALID, "v3 websocket binary payload must contain at least one v2 client message");
     return false;
@@ -110,7 +111,18 @@ bool ws_v2_decode(struct ws_client *c, struct lc_slice payload, struct lc_db_bat
   do
     if (!decode_one(c, &r, batch, err)) return false;
   while (c->base.protocol == 3 && lc_reader_left(&r));
+  c->received++; /* answered when its last operation is */
+  c->received_bytes += payload.len;
+  lc_assert(batch->n_ops > before);
+  batch->ops[batch->n_ops - 1].arg = (void *)(uintptr_t)(payload.len + 1);
   return true;
+}
+/* An operation has been answered: if it was the last of its payload, that is not waiting any more. Only the baton holder writes. */
+static void done(struct ws_client *c, const struct lc_db_op *op) {
+  if (!op->arg) return;
+  uint64_t bytes = (uint64_t)(uintptr_t)op->arg - 1;
+  atomic_store_explicit(&c->answered, atomic_load_explicit(&c->answered, memory_order_relaxed) + 1, memory_order_relaxed);
+  atomic_store_explicit(&c->answered_bytes, atomic_load_explicit(&c->answered_bytes, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
 
 /* ---- encoding ---- */
@@ -127,8 +139,9 @@ static struct lc_buf *begin(struct lc_db_client *base) {
   }
   return out;
 }
-static void end(struct lc_db_client *base) {
+static void end(struct lc_db_client *base, const struct lc_db_op *op) {
   struct ws_client *c = (struct ws_client *)base;
+  if (op) done(c, op);
   if (!lc_buf_ok(&base->out)) lc_panic("out of memory while encoding a message");
   lc_buf_patch_u32(&base->out, c->frame_at, (uint32_t)(base->out.len - c->frame_at - 4));
 }
@@ -177,7 +190,7 @@ static void on_connected(struct lc_db_client *base, enum lc_status status, const
   lc_buf_append(b, base->identity.bytes, 32);
   lc_buf_append(b, base->connection_id.bytes, 16);
   lc_buf_bsatn_bytes(b, lc_buf_slice(&c->token));
-  end(base);
+  end(base, NULL);
 }
 
 static void on_reducer_result(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_reducer_outcome *o) {
@@ -197,14 +210,14 @@ static void on_reducer_result(struct lc_db_client *base, const struct lc_db_op *
     lc_buf_u8(b, 3);
     lc_buf_bsatn_bytes(b, o->message);
   }
-  end(base);
+  end(base, op);
 }
 
 static void on_update(struct lc_db_client *base, const struct lc_set_update *sets, uint32_t n_sets) {
   struct lc_buf *b = begin(base);
   lc_buf_u8(b, SERVER_TRANSACTION_UPDATE);
   put_sets(b, sets, n_sets);
-  end(base);
+  end(base, NULL);
 }
 
 static void on_subscribe_applied(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n) {
@@ -213,7 +226,7 @@ static void on_subscribe_applied(struct lc_db_client *base, const struct lc_db_o
   lc_buf_u32(b, op->request_id);
   lc_buf_u32(b, op->query_set_id);
   put_rows(b, rows, n);
-  end(base);
+  end(base, op);
 }
 
 static void on_unsubscribe_applied(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n) {
@@ -223,7 +236,7 @@ static void on_unsubscribe_applied(struct lc_db_client *base, const struct lc_db
   lc_buf_u32(b, op->query_set_id);
   lc_buf_u8(b, rows ? 0 : 1);
   if (rows) put_rows(b, rows, n);
-  end(base);
+  end(base, op);
 }
 
 static void on_subscription_error(struct lc_db_client *base, const struct lc_db_op *op, const char *text) {
@@ -233,7 +246,7 @@ static void on_subscription_error(struct lc_db_client *base, const struct lc_db_
   lc_buf_u32(b, op->request_id);
   lc_buf_u32(b, op->query_set_id);
   lc_buf_bsatn_str(b, text);
-  end(base);
+  end(base, op);
 }
 
 static void on_one_off(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_query_rows *rows, const char *error_text) {
@@ -243,7 +256,7 @@ static void on_one_off(struct lc_db_client *base, const struct lc_db_op *op, con
   lc_buf_u8(b, rows ? 0 : 1);
   if (rows) put_rows(b, rows, 1);
   else lc_buf_bsatn_str(b, error_text);
-  end(base);
+  end(base, op);
 }
 
 static void on_procedure(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_slice *ret, const char *error_text, int64_t timestamp_us, int64_t duration_us) {
@@ -255,7 +268,7 @@ static void on_procedure(struct lc_db_client *base, const struct lc_db_op *op, c
   lc_buf_i64(b, timestamp_us);
   lc_buf_i64(b, duration_us);
   lc_buf_u32(b, op->request_id);
-  end(base);
+  end(base, op);
 }
 
 static void on_closed(struct lc_db_client *base) { (void)base; /* freed when its last outbox entry arrives */ }

@@ -419,17 +419,20 @@ static int scan_table(struct lc_datastore *ds, uint32_t table_id, struct lc_row_
   return t ? iter_open(ds, t, -1, &all, out, NULL) : LC_ERRNO_NO_SUCH_TABLE;
 }
 
+static int extra_bytes(const struct lc_reader *r, struct lc_error *err) { return lc_fail(err, LC_INVALID, "after decoding, there are %zu extra bytes", lc_reader_left(r)), LC_ERRNO_BSATN_DECODE; }
+
 /* Checks a point key; *len = its bytes. Extra bytes are an error only for several columns of fixed size (spec/02 §5.3). */
 static int check_point(const struct lc_index_info *info, struct lc_slice key, struct lc_error *err) {
   struct lc_reader r = lc_reader(key);
   for (uint32_t i = 0; i < info->n_columns; i++)
     if (lc_bsatn_validate(info->key_type->fields[i].type, NULL, &r, err) != LC_OK) return LC_ERRNO_BSATN_DECODE;
   if (lc_reader_left(&r) && info->n_columns > 1 && info->key_type->static_size_bytes != LC_SIZE_DYNAMIC)
-    return lc_fail(err, LC_INVALID, "after decoding, there are %zu extra bytes", lc_reader_left(&r)), LC_ERRNO_BSATN_DECODE;
+    return extra_bytes(&r, err);
   return LC_ERRNO_OK;
 }
 
-static int parse_bound(const struct lc_type *type, struct lc_slice bound, bool *unbounded, bool *excluded, struct lc_slice *value, struct lc_error *err) {
+/* strict: bytes behind the bound are an error. */
+static int parse_bound(const struct lc_type *type, struct lc_slice bound, bool strict, bool *unbounded, bool *excluded, struct lc_slice *value, struct lc_error *err) {
   struct lc_reader r = lc_reader(bound);
   uint8_t tag = lc_read_u8(&r);
   *unbounded = tag == 2;
@@ -437,6 +440,7 @@ static int parse_bound(const struct lc_type *type, struct lc_slice bound, bool *
   if (r.failed || tag > 2) return lc_fail(err, LC_INVALID, "unknown tag 0x%x for sum type bound", tag), LC_ERRNO_BSATN_DECODE;
   const uint8_t *start = r.p;
   if (!*unbounded && lc_bsatn_validate(type, NULL, &r, err) != LC_OK) return LC_ERRNO_BSATN_DECODE;
+  if (strict && lc_reader_left(&r)) return extra_bytes(&r, err);
   *value = lc_slice(start, (size_t)(r.p - start));
   return LC_ERRNO_OK;
 }
@@ -451,11 +455,13 @@ static int range_bounds(const struct lc_index_info *info, struct lc_slice prefix
   if (prefix_elems == info->n_columns) return lc_fail(err, LC_INVALID, "prefix length leaves no room for a range in ranged index scan"), LC_ERRNO_BSATN_DECODE;
   for (uint32_t i = 0; i < prefix_elems; i++)
     if (lc_bsatn_validate(info->key_type->fields[i].type, NULL, &r, err) != LC_OK) return LC_ERRNO_BSATN_DECODE;
+  bool strict = info->n_columns > 1 && info->key_type->static_size_bytes != LC_SIZE_DYNAMIC; /* spec/02 §5.3 */
+  if (strict && prefix_elems && lc_reader_left(&r)) return extra_bytes(&r, err);
   struct lc_slice head = lc_slice(prefix.data, prefix_elems ? (size_t)(r.p - prefix.data) : 0);
   const struct lc_type *type = info->key_type->fields[prefix_elems].type;
   *b = (struct bounds){0};
-  int rc = parse_bound(type, start, &low_open, &b->low_excluded, &low, err);
-  if (rc == LC_ERRNO_OK) rc = parse_bound(type, end.len ? end : start, &high_open, &b->high_excluded, &high, err);
+  int rc = parse_bound(type, start, strict, &low_open, &b->low_excluded, &low, err);
+  if (rc == LC_ERRNO_OK) rc = parse_bound(type, end.len ? end : start, strict, &high_open, &b->high_excluded, &high, err);
   if (rc != LC_ERRNO_OK) return rc;
   lc_buf_slice_append(&keys[0], head);
   lc_buf_slice_append(&keys[1], head);
@@ -499,8 +505,7 @@ static int scan_range(struct lc_datastore *ds, uint32_t index_id, struct lc_slic
   struct bounds b;
   if (!info) return LC_ERRNO_NO_SUCH_INDEX;
   int rc = range_bounds(info, prefix, prefix_elems, start, end, keys, &b, err);
-  bool is_point = rc == LC_ERRNO_OK && !b.low_excluded && !b.high_excluded && b.low_parts == info->n_columns && lc_slice_eq(lc_buf_slice(&keys[0]), lc_buf_slice(&keys[1]));
-  if (rc == LC_ERRNO_OK && info->kind == LC_INDEX_HASH && !is_point) rc = LC_ERRNO_WRONG_INDEX_ALGO;
+  if (rc == LC_ERRNO_OK && info->kind == LC_INDEX_HASH) rc = LC_ERRNO_WRONG_INDEX_ALGO; /* one value or many: hash indexes answer points only */
   if (rc == LC_ERRNO_OK) rc = iter_open(ds, t, (int32_t)at, &b, out, err);
   lc_buf_free(&keys[0]);
   lc_buf_free(&keys[1]);

@@ -352,7 +352,11 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
   enum lc_status st = s && set && links && lc_buf_ok(&x.texts) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
   if (st == LC_OK && x.n > MAX_QUERIES_PER_SET) st = lc_fail(err, LC_LIMIT, "a subscription may have at most %d queries, this one has %u", MAX_QUERIES_PER_SET, x.n);
   for (struct set *o = s ? s->sets : NULL; o && st == LC_OK; o = o->next)
-    if (o->id == id) st = lc_fail(err, LC_EXISTS, "Subscription with id QuerySetId { id: %u } already exists for client", id);
+    if (o->id == id) {
+      char hex[65];
+      lc_identity_hex(&caller->identity, hex);
+      st = lc_fail(err, LC_EXISTS, "Subscription with id QuerySetId { id: %u } already exists for client: %s", id, hex);
+    }
   if (st == LC_OK) *set = (struct set){.subscriber = s, .id = id, .links = links};
   struct lc_reader r = lc_reader(lc_buf_slice(&x.texts));
   for (uint32_t i = 0; i < x.n && st == LC_OK; i++) {

@@ -48,6 +48,10 @@ void lc_conn_set_user(struct lc_conn *c, void *user) { c->user = user; }
 bool lc_conn_is_websocket(const struct lc_conn *c) { return c->ws != NULL; }
 const char *lc_conn_peer(const struct lc_conn *c) { return c->peer; }
 void lc_conn_abort(struct lc_conn *c) { conn_end(c); }
+void lc_conn_finish(struct lc_conn *c) {
+  if (c->ws) c->ws->close_sent = c->ws->discarding = true;
+  conn_finish(c, 0);
+}
 size_t lc_conn_backlog_bytes(const struct lc_conn *c) { return c->out_bytes; }
 void conn_announce(struct lc_conn *c) { c->announced = true; }
 
@@ -65,6 +69,7 @@ static struct chunk *chunk_new(struct lc_net_thread *t) {
 }
 static void chunk_free(struct lc_net_thread *t, struct chunk *k) {
   k->sent = 0;
+  k->n_messages = 0;
   if (k->buf.cap > CHUNK_KEEP_BYTES || k->buf.failed) lc_buf_free(&k->buf);
   k->buf.len = 0;
   if (t->n_free_chunks >= MAX_FREE_CHUNKS) {
@@ -105,12 +110,28 @@ static struct chunk *append_chunk(struct lc_conn *c) {
   else c->out_first = k;
   return c->out_last = k;
 }
+/* One message may be as large as it likes; what comes on top of it is limited. */
 static bool over_limit(struct lc_conn *c) {
   const struct lc_net_options *o = &c->thread->net->o;
-  if (c->out_bytes <= o->max_backlog_bytes && c->out_messages <= o->max_backlog_messages) return false;
+  if (c->out_bytes <= o->max_backlog_bytes + c->largest_bytes && c->out_messages <= o->max_backlog_messages) return false;
   if (c->state == CONN_OPEN || c->state == CONN_FINISHING) lc_log(LC_LOG_WARN, "%s does not read: %zu bytes in %u messages queued; dropped", c->peer, c->out_bytes, c->out_messages);
   conn_end(c);
   return true;
+}
+void conn_expect(struct lc_conn *c, size_t bytes) {
+  if (bytes > c->largest_bytes) c->largest_bytes = bytes;
+}
+void conn_message(struct lc_conn *c) {
+  if (c->state == CONN_ENDED || !c->out_last) return;
+  c->out_last->n_messages++;
+  c->out_messages++;
+  over_limit(c);
+}
+static void queued(struct lc_conn *c, size_t len) {
+  if (!c->out_bytes) c->progress_ms = now_ms(c->thread);
+  c->out_bytes += len;
+  make_dirty(c);
+  over_limit(c);
 }
 void conn_out(struct lc_conn *c, const void *data, size_t len) {
   if (c->state == CONN_ENDED || !len) return;
@@ -122,9 +143,7 @@ void conn_out(struct lc_conn *c, const void *data, size_t len) {
     conn_end(c);
     return;
   }
-  c->out_bytes += len;
-  make_dirty(c);
-  over_limit(c);
+  queued(c, len);
 }
 void conn_out_buf(struct lc_conn *c, struct lc_buf *payload) {
   if (c->state == CONN_ENDED || payload->len < OWN_CHUNK_MIN_BYTES) {
@@ -141,21 +160,20 @@ void conn_out_buf(struct lc_conn *c, struct lc_buf *payload) {
   lc_buf_free(&k->buf);
   k->buf = *payload;
   memset(payload, 0, sizeof *payload);
-  c->out_bytes += k->buf.len;
-  make_dirty(c);
-  over_limit(c);
+  queued(c, k->buf.len);
 }
 
-static void flush(struct lc_conn *c);
 static void on_written(uv_write_t *req, int status) {
   struct lc_conn *c = req->data;
   for (struct chunk *k = c->writing; k; k = k->next) {
     c->out_bytes -= k->buf.len - k->sent;
+    c->sent_bytes += k->buf.len - k->sent;
+    c->out_messages -= k->n_messages;
     count(&c->thread->bytes_out, k->buf.len - k->sent);
   }
   free_list(c->thread, c->writing);
   c->writing = NULL;
-  if (!c->out_first) c->out_messages = 0;
+  c->writing_bytes = 0;
   if (c->state == CONN_ENDED) return;
   if (status < 0) conn_end(c);
   else make_dirty(c);
@@ -164,7 +182,9 @@ static void on_written(uv_write_t *req, int status) {
 static void on_shutdown(uv_shutdown_t *req, int status) {
   struct lc_conn *c = req->data;
   (void)status;
-  if (c->state == CONN_FINISHING && c->deadline_ms == 0) conn_end(c);
+  if (c->state != CONN_FINISHING) return;
+  if (c->linger_ms && !c->peer_done) conn_deadline(c, now_ms(c->thread) + c->linger_ms);
+  else conn_end(c);
 }
 
 static void flush(struct lc_conn *c) {
@@ -184,6 +204,7 @@ static void flush(struct lc_conn *c) {
     }
     size_t sent = rc > 0 ? (size_t)rc : 0;
     c->out_bytes -= sent;
+    c->sent_bytes += sent;
     count(&t->bytes_out, sent);
     bool all = sent == total;
     while (sent) {
@@ -196,6 +217,7 @@ static void flush(struct lc_conn *c) {
       sent -= left;
       c->out_first = k->next;
       if (!c->out_first) c->out_last = NULL;
+      c->out_messages -= k->n_messages;
       chunk_free(t, k);
     }
     if (all) continue;
@@ -206,15 +228,19 @@ static void flush(struct lc_conn *c) {
     c->out_first = k;
     if (!k) c->out_last = NULL;
     last->next = NULL;
+    for (k = c->writing; k; k = k->next) c->writing_bytes += k->buf.len - k->sent;
     c->write_req.data = c;
     if (uv_write(&c->write_req, (uv_stream_t *)&c->tcp, v, n, on_written)) {
       free_list(t, c->writing);
       c->writing = NULL;
+      c->writing_bytes = 0;
       conn_end(c);
     }
   }
   if (!c->out_first && !c->writing) {
-    c->out_messages = 0;
+    c->largest_bytes = 0;
+    if (c->http) c->http->since_ms = now_ms(t);
+    if (c->ws && c->ws->close_sent && c->state == CONN_OPEN && !c->deadline_ms) conn_deadline(c, now_ms(t) + t->net->o.close_handshake_ms);
     if (c->state == CONN_FINISHING && !c->shutdown_started) {
       c->shutdown_started = true;
       c->shutdown_req.data = c;
@@ -250,10 +276,11 @@ void conn_end(struct lc_conn *c) {
   c->thread->ended = c;
 }
 
-void conn_finish(struct lc_conn *c, int64_t linger_ms) {
+void conn_finish(struct lc_conn *c, uint32_t linger_ms) {
   if (c->state != CONN_OPEN) return;
   c->state = CONN_FINISHING;
-  conn_deadline(c, linger_ms ? now_ms(c->thread) + linger_ms : 0);
+  c->linger_ms = linger_ms;
+  conn_deadline(c, 0);
   make_dirty(c);
 }
 
@@ -296,6 +323,7 @@ void conn_bury(struct lc_net_thread *t) {
 
 /* ---- input ---- */
 
+static void update_reading(struct lc_conn *c);
 static size_t feed(struct lc_conn *c, uint8_t *data, size_t len) {
   size_t used = 0;
   while (used < len && c->state == CONN_OPEN && !c->paused) { /* an upgrade changes the speaker in the middle */
@@ -306,7 +334,6 @@ static size_t feed(struct lc_conn *c, uint8_t *data, size_t len) {
   return c->state == CONN_OPEN ? used : len; /* after the end input is dropped */
 }
 
-static void update_reading(struct lc_conn *c);
 static void feed_in(struct lc_conn *c) {
   size_t used = feed(c, c->in.data, c->in.len);
   if (used == c->in.len) {
@@ -331,7 +358,15 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   const struct lc_net_handler *h = &t->net->o.handler;
   if (n == 0) return;
   if (n < 0) {
-    conn_end(c);
+    /* A client may shut its side once it has asked; what it asked for is still answered. A stream without end is for those who stay. */
+    bool wanted = n == UV_EOF && c->http && !c->http->streaming && (c->http->pending || c->out_bytes);
+    if (!wanted) {
+      conn_end(c);
+      return;
+    }
+    c->peer_done = true;
+    update_reading(c);
+    if (!c->http->pending) conn_finish(c, 0);
     return;
   }
   count(&t->bytes_in, (uint64_t)n);
@@ -351,7 +386,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
 /* Reading goes on unless the handler paused us or a request is being answered while more than a head's worth waits behind it. */
 static void update_reading(struct lc_conn *c) {
   if (c->state == CONN_ENDED) return;
-  bool want = !c->paused && !(c->http && c->http->pending && c->in.len > LC_NET_MAX_HEAD_BYTES);
+  bool want = !c->peer_done && !c->paused && !(c->http && c->http->pending && c->in.len > LC_NET_MAX_HEAD_BYTES);
   if (want == c->reading) return;
   c->reading = want;
   if (want) {
@@ -379,6 +414,10 @@ void conn_resume_listed(struct lc_net_thread *t) {
     if (c->state == CONN_ENDED) continue;
     if (c->in.len) feed_in(c);
     else update_reading(c);
+    if (c->peer_done && c->state == CONN_OPEN) { /* all that had arrived has been looked at */
+      if (c->ws || c->http->streaming) conn_end(c);
+      else if (!c->http->pending) conn_finish(c, 0);
+    }
     if (c->ws && c->state != CONN_ENDED && h->on_read_end) h->on_read_end(h->ctx, c);
   }
 }
@@ -435,6 +474,18 @@ void conn_adopt(struct lc_net_thread *t, int fd) {
 
 /* ---- time ---- */
 
+/* Output that waits and of which the kernel has taken nothing for so long belongs to a peer that is gone or does not want it. */
+static bool stalls(struct lc_conn *c, int64_t now) {
+  const struct lc_net_options *o = &c->thread->net->o;
+  size_t left = uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
+  uint64_t sent = c->sent_bytes + (c->writing_bytes > left ? c->writing_bytes - left : 0);
+  if (sent != c->seen_bytes) {
+    c->seen_bytes = sent;
+    c->progress_ms = now;
+  }
+  return c->out_bytes && now - c->progress_ms > (c->ws ? o->idle_timeout_ms : o->http_idle_ms);
+}
+
 void conn_tick(struct lc_net_thread *t) {
   int64_t now = now_ms(t);
   const struct lc_net_options *o = &t->net->o;
@@ -455,7 +506,8 @@ void conn_tick(struct lc_net_thread *t) {
       continue;
     }
     if (!scan) continue;
-    if (c->ws) ws_tick(c, now);
-    else if (c->state == CONN_OPEN && !c->http->pending && now - c->http->since_ms > o->http_idle_ms) conn_end(c);
+    if (stalls(c, now)) conn_end(c);
+    else if (c->ws) ws_tick(c, now);
+    else if (c->state == CONN_OPEN && !c->http->pending && !c->out_bytes && now - c->http->since_ms > o->http_idle_ms) conn_end(c);
   }
 }

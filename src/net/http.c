@@ -147,6 +147,7 @@ static int on_body(http_parser *p, const char *at, size_t n) {
     h->body_too_large = true;
     return 1;
   }
+  if (h->body.len >> 14 != (h->body.len + n) >> 14) h->since_ms = now_ms(((struct lc_conn *)p->data)->thread); /* a long body may take its time as long as it comes */
   lc_buf_append(&h->body, at, n);
   return lc_buf_ok(&h->body) ? 0 : 1;
 }
@@ -274,7 +275,7 @@ static void answered(struct lc_conn *c) {
   h->pending = h->streaming = h->complete = false;
   h->since_ms = now_ms(c->thread);
   if (h->body.cap > CHUNK_KEEP_BYTES) lc_buf_free(&h->body);
-  if (h->keep_alive) conn_resume(c);
+  if (h->keep_alive) conn_resume(c); /* also looks whether the peer has shut its side */
   else conn_finish(c, LINGER_MS);
 }
 
@@ -290,6 +291,7 @@ void lc_http_respond(struct lc_conn *c, const struct lc_http_response *r) {
     conn_end(c);
     return;
   }
+  conn_expect(c, b.len);
   conn_out_buf(c, &b);
   answered(c);
 }
@@ -361,6 +363,7 @@ void lc_http_stream_begin(struct lc_conn *c, const struct lc_http_response *r) {
   h->streaming = true;
   struct lc_buf b = {0};
   put_head(c, &b, r, !h->is_http_1_0);
+  conn_expect(c, b.len + r->body.len);
   conn_out_buf(c, &b);
   if (c->state == CONN_OPEN) put_piece(c, r->body);
 }

@@ -13,27 +13,34 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { TICK_MS = 50 };
+
 static _Thread_local struct lc_net_thread *current; /* whose loop this OS thread runs */
 static _Thread_local bool lost;                     /* the loop was given away during a run */
+static _Thread_local uint64_t running;              /* token of the run this OS thread is in; 0: none */
 
 /* ---- tasks ---- */
+
+/* Whether the caller itself will look at t's queue again. Not so in a run whose loop has been given away. Who takes the loop sees what was
+ * posted before, or, if it looked earlier than that, has made its taking visible by the queue's own acquire and release. */
+static bool is_mine(struct lc_net_thread *t) { return current == t && (!running || atomic_load_explicit(&t->run_token, memory_order_acquire) == running); }
 
 void lc_net_post(struct lc_net *net, uint32_t thread_index, struct lc_net_task *task) {
   struct lc_net_thread *t = &net->threads[thread_index];
   struct lc_net_task *head = atomic_load_explicit(&t->inbox, memory_order_relaxed);
   do task->next = head;
-  while (!atomic_compare_exchange_weak_explicit(&t->inbox, &head, task, memory_order_release, memory_order_relaxed));
-  if (!head && current != t) uv_async_send(&t->async);
+  while (!atomic_compare_exchange_weak_explicit(&t->inbox, &head, task, memory_order_acq_rel, memory_order_relaxed));
+  if (!head && !is_mine(t)) uv_async_send(&t->async);
 }
 
 void lc_net_wake(struct lc_net *net, uint32_t thread_index) {
   struct lc_net_thread *t = &net->threads[thread_index];
-  if (current == t) t->again = true;
+  if (current == t && !running) t->again = true;
   else uv_async_send(&t->async);
 }
 
 static void run_tasks(struct lc_net_thread *t) {
-  struct lc_net_task *list = atomic_exchange_explicit(&t->inbox, NULL, memory_order_acquire), *ordered = NULL;
+  struct lc_net_task *list = atomic_exchange_explicit(&t->inbox, NULL, memory_order_acq_rel), *ordered = NULL;
   while (list) {
     struct lc_net_task *next = list->next;
     list->next = ordered;
@@ -56,7 +63,7 @@ void lc_net_thread_set_user(struct lc_net_thread *t, void *user) { t->user = use
 /* ---- runs ---- */
 
 uint64_t lc_net_run_begin(struct lc_net_thread *t) {
-  uint64_t token = ++t->next_token;
+  uint64_t token = running = ++t->next_token;
   atomic_store_explicit(&t->run_token, token, memory_order_seq_cst); /* before the look at monitor_sleeping */
   if (atomic_load_explicit(&t->net->monitor_sleeping, memory_order_seq_cst)) {
     pthread_mutex_lock(&t->net->lock);
@@ -67,6 +74,7 @@ uint64_t lc_net_run_begin(struct lc_net_thread *t) {
 }
 
 bool lc_net_run_end(struct lc_net_thread *t, uint64_t token) {
+  running = 0;
   if (atomic_compare_exchange_strong_explicit(&t->run_token, &token, 0, memory_order_acq_rel, memory_order_acquire)) return true;
   lost = true;
   current = NULL;
@@ -216,8 +224,11 @@ static void on_listener(uv_poll_t *handle, int status, int events) {
   for (int i = 0; i < 256; i++) {
     int fd = accept4(net->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-      if (errno == EMFILE || errno == ENFILE) lc_log(LC_LOG_WARN, "cannot accept a connection: too many open files");
       if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+      lc_log(LC_LOG_WARN, "cannot accept a connection: %s; trying again in %d ms", strerror(errno), TICK_MS);
+      uv_poll_stop(handle); /* it stays readable: without a pause the loop would spin */
+      t->accept_paused = true;
       return;
     }
     if (atomic_load(&net->n_connections) >= net->o.max_connections) {
@@ -282,7 +293,13 @@ static enum lc_status bind_listener(struct lc_net *net, struct lc_error *err) {
 /* ---- start and stop ---- */
 
 static void on_async(uv_async_t *a) { (void)a; /* the turn does the work */ }
-static void on_tick(uv_timer_t *timer) { conn_tick(timer->data); }
+static void on_tick(uv_timer_t *timer) {
+  struct lc_net_thread *t = timer->data;
+  conn_tick(t);
+  if (!t->accept_paused || t->stopping) return;
+  t->accept_paused = false;
+  uv_poll_start(&t->listener, UV_READABLE, on_listener);
+}
 
 static bool thread_init(struct lc_net *net, struct lc_net_thread *t, uint32_t index) {
   t->net = net;
@@ -292,7 +309,7 @@ static bool thread_init(struct lc_net *net, struct lc_net_thread *t, uint32_t in
   uv_async_init(&t->loop, &t->async, on_async);
   uv_timer_init(&t->loop, &t->tick);
   t->tick.data = t;
-  uv_timer_start(&t->tick, on_tick, 50, 50);
+  uv_timer_start(&t->tick, on_tick, TICK_MS, TICK_MS);
   if (index == 0) {
     uv_poll_init_socket(&t->loop, &t->listener, net->listen_fd);
     t->listener.data = t;
@@ -321,6 +338,7 @@ enum lc_status lc_net_start(const struct lc_net_options *o, struct lc_net **out,
   DEFAULT(stop_grace_ms, 1000);
   DEFAULT(slow_run_ms, 4);
   DEFAULT(max_connections, 100000);
+  DEFAULT(stop_reason, "");
   net->listen_fd = -1;
   net->n_threads = net->o.n_threads;
   net->listen = lc_strdup_n(o->listen, strlen(o->listen));
@@ -359,8 +377,9 @@ static void on_stop(struct lc_net_thread *t, struct lc_net_task *task) {
   if (t->index == 0) uv_close((uv_handle_t *)&t->listener, NULL);
   for (struct lc_conn *c = t->conns; c; c = c->next) {
     if (c->ws) ws_shut(c);
-    else if (!c->http->pending) conn_end(c);
-    else c->http->keep_alive = false;
+    else if (c->http->pending) c->http->keep_alive = false;
+    else if (c->out_bytes) conn_finish(c, 0);
+    else conn_end(c);
   }
 }
 
@@ -381,6 +400,11 @@ void lc_net_stop(struct lc_net *net) {
   pthread_mutex_lock(&net->lock);
   while (atomic_load(&net->running_os_threads)) pthread_cond_wait(&net->changed, &net->lock); /* slow runs end */
   pthread_mutex_unlock(&net->lock);
+}
+
+void lc_net_run_rest(struct lc_net *net) {
+  for (uint32_t i = 0; i < net->n_threads; i++)
+    while (atomic_load_explicit(&net->threads[i].inbox, memory_order_relaxed)) run_tasks(&net->threads[i]);
 }
 
 void lc_net_free(struct lc_net *net) {

@@ -63,6 +63,8 @@ bool lc_conn_is_websocket(const struct lc_conn *c);
 const char *lc_conn_peer(const struct lc_conn *c); /* "address:port"; belongs to the connection */
 /* Drops the connection without ceremony (TCP close); on_close follows later in this turn. */
 void lc_conn_abort(struct lc_conn *c);
+/* Lets what is queued leave, then closes the TCP connection, without a close frame; nothing more is sent or delivered. */
+void lc_conn_finish(struct lc_conn *c);
 /* Back-pressure: stops or resumes reading from the socket. Not counted; resuming delivers what is buffered from the next turn on. */
 void lc_conn_pause(struct lc_conn *c, bool paused);
 
@@ -89,9 +91,10 @@ void lc_ws_accept(struct lc_conn *c, const char *protocol, const struct lc_http_
 /* Queue one message (head followed by body). Small ones are copied into the connection's output; the bytes leave at the end of the turn.
  * Nothing happens when c is closing. Beyond the output limits of the options the connection is aborted (spec/03 §17). */
 void lc_ws_send(struct lc_conn *c, bool text, struct lc_slice head, struct lc_slice body);
-/* Takes the bytes of *payload (zeroed on return); no copy when it is large. */
+/* The same for the bytes of *payload, which are freed (zeroed on return). */
 void lc_ws_send_buf(struct lc_conn *c, bool text, struct lc_buf *payload);
-/* Server-initiated close (spec/03 §3): queued messages, close frame, then traffic is discarded and the peer has close_handshake_ms.
+/* Server-initiated close (spec/03 §3): queued messages, close frame, then traffic is discarded and, once the frame has left, the peer has
+ * close_handshake_ms.
  * code 0: close frame without code. reason is cut to 123 bytes on a character boundary. on_close follows once. */
 void lc_ws_close(struct lc_conn *c, uint16_t code, struct lc_slice reason);
 size_t lc_conn_backlog_bytes(const struct lc_conn *c); /* queued and not yet taken by the kernel */
@@ -100,8 +103,8 @@ size_t lc_conn_backlog_bytes(const struct lc_conn *c); /* queued and not yet tak
 
 /* Embed in what you post. `run` gets the task back and owns it; the thread may be another OS thread than last time but never two at once. */
 struct lc_net_task { struct lc_net_task *next; void (*run)(struct lc_net_thread *t, struct lc_net_task *task); };
-/* Any thread. Tasks of one poster run in order. The loop is woken only when its queue was empty and it is not the caller's own. After
- * lc_net_stop has returned tasks are not run. */
+/* Any thread. Tasks of one poster run in order. The loop is woken only when its queue was empty and it is not the caller's own. What is
+ * posted after lc_net_stop has returned runs in lc_net_run_rest, when every connection is gone. */
 void lc_net_post(struct lc_net *net, uint32_t thread_index, struct lc_net_task *task);
 /* Any thread: makes the thread take a turn (and so call on_turn). */
 void lc_net_wake(struct lc_net *net, uint32_t thread_index);
@@ -145,15 +148,16 @@ struct lc_net_options { /* zero means the default given here */
   struct lc_net_handler handler;  /* copied */
   size_t max_body_bytes;          /* 64 MiB */
   size_t max_message_bytes;       /* 32 MiB (spec/03 §3) */
-  size_t max_backlog_bytes;       /* 64 MiB queued for one connection: abort */
+  size_t max_backlog_bytes;       /* 64 MiB queued for one connection beyond its largest single message or answer: abort */
   uint32_t max_backlog_messages;  /* 16,384 (spec/03 §17) not yet taken by the kernel: abort */
   uint32_t ping_interval_ms;      /* 15,000 */
   uint32_t idle_timeout_ms;       /* 30,000: WebSocket without a complete message */
   uint32_t close_handshake_ms;    /* 250 */
-  uint32_t http_idle_ms;          /* 120,000: keep-alive connection without a request, or one arriving slower */
+  uint32_t http_idle_ms;          /* 120,000: keep-alive connection without a request, one arriving slower (a body: 16 KiB of it), an answer not taken */
   uint32_t stop_grace_ms;         /* 1,000: pending answers and close handshakes at lc_net_stop */
   uint32_t slow_run_ms;           /* 4: a run longer than this loses the loop to a spare thread */
   uint32_t max_connections;       /* 100,000 over all threads; more are closed at once */
+  const char *stop_reason;        /* of the close frames at lc_net_stop; static; default: none */
 };
 
 struct lc_net_stats { uint64_t connections, accepted, requests, messages_in, messages_out, bytes_in, bytes_out, handed_over; };
@@ -164,6 +168,7 @@ uint16_t lc_net_port(const struct lc_net *net); /* the port really bound */
 /* Stops accepting, closes WebSockets with 1001, lets pending answers finish for stop_grace_ms, ends the threads. Blocking; not from a
  * network thread. */
 void lc_net_stop(struct lc_net *net);
+void lc_net_run_rest(struct lc_net *net); /* after lc_net_stop: runs the tasks posted since, on the caller's thread */
 void lc_net_free(struct lc_net *net); /* after lc_net_stop */
 void lc_net_stats_get(const struct lc_net *net, struct lc_net_stats *out); /* any thread; sums, not one instant */
 

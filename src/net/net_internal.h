@@ -13,7 +13,7 @@
 enum { READ_BUFFER_BYTES = 256 << 10, CHUNK_KEEP_BYTES = 64 << 10, OWN_CHUNK_MIN_BYTES = 16 << 10, MAX_FREE_CHUNKS = 256 };
 
 /* One piece of output; small writes are gathered in the last piece. */
-struct chunk { struct chunk *next; struct lc_buf buf; size_t sent; };
+struct chunk { struct chunk *next; struct lc_buf buf; size_t sent; uint32_t n_messages; /* that end here */ };
 
 /* State of a connection that speaks HTTP; freed on upgrade. */
 struct http_state {
@@ -37,6 +37,7 @@ struct ws_state {
   uint8_t opcode;               /* of the message being assembled; 0: none */
   bool ponged;                  /* since the last ping */
   bool close_sent, discarding;
+  bool pinged;                  /* the first ping has gone */
   int64_t last_in_ms, last_ping_ms;
 };
 
@@ -53,9 +54,12 @@ struct lc_conn {
   struct chunk *out_first, *out_last; /* waiting for the kernel */
   struct chunk *writing;        /* handed to libuv */
   size_t out_bytes; uint32_t out_messages;
+  size_t largest_bytes;         /* of a single message or answer since the queue was empty */
+  uint64_t sent_bytes, seen_bytes; size_t writing_bytes; int64_t progress_ms; /* of the output: what the kernel took, as of the last look */
   enum conn_state state;
-  bool paused, reading, dirty, announced, shutdown_started, resume_listed, close_after_write;
-  int64_t deadline_ms;          /* of the close handshake or of lingering; 0: none */
+  bool paused, reading, dirty, announced, shutdown_started, resume_listed, peer_done; /* peer_done: it has shut its side */
+  int64_t deadline_ms;          /* of the close handshake or of lingering; 0: none. Set when the last output has left */
+  uint32_t linger_ms;           /* FINISHING: how long the peer may take to close once our output has left */
   uint32_t slot; uint64_t generation;
   struct lc_conn *dirty_next, *ended_next, *resume_next, *prev, *next;
   char peer[64];
@@ -78,7 +82,7 @@ struct lc_net_thread {
   struct chunk *free_chunks; uint32_t n_free_chunks;
   uint8_t *read_buffer;
   int64_t last_scan_ms;
-  bool again, stopping, finished, tick_running;
+  bool again, stopping, finished, accept_paused;
   int64_t stop_deadline_ms;
   char date[40]; int64_t date_s;
   _Atomic uint64_t run_token;   /* 0: not in a run */
@@ -110,7 +114,9 @@ static inline void count(_Atomic uint64_t *c, uint64_t n) { atomic_store_explici
 void conn_adopt(struct lc_net_thread *t, int fd);         /* new connection; closes fd when it cannot */
 void conn_end(struct lc_conn *c);                         /* drop: on_close at the end of the turn */
 void conn_deadline(struct lc_conn *c, int64_t at_ms);      /* ends then; 0: none */
-void conn_finish(struct lc_conn *c, int64_t linger_ms);   /* output, then shut down, then wait for the peer at most linger_ms */
+void conn_finish(struct lc_conn *c, uint32_t linger_ms);  /* output, then shut down, then wait for the peer at most linger_ms */
+void conn_expect(struct lc_conn *c, size_t bytes);        /* one message or answer of that size follows: it alone never exceeds the limit */
+void conn_message(struct lc_conn *c);                     /* a message has just been queued */
 void conn_out(struct lc_conn *c, const void *data, size_t len);
 void conn_out_buf(struct lc_conn *c, struct lc_buf *payload); /* takes the bytes */
 void conn_flush_dirty(struct lc_net_thread *t);

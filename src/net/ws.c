@@ -8,6 +8,7 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 
+enum { FRAGMENT_BYTES = 4096 }; /* largest payload of a frame we send (spec/03 §3) */
 enum { OP_CONTINUATION = 0, OP_TEXT = 1, OP_BINARY = 2, OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
 
 void ws_free(struct ws_state *w) {
@@ -57,27 +58,41 @@ int lc_ws_choose_protocol(const struct lc_http_request *r, const char *const *na
   return best;
 }
 
-static void send_frame(struct lc_conn *c, unsigned opcode, const void *payload, size_t len) {
-  uint8_t head[10] = {(uint8_t)(0x80 | opcode)};
+static void put_head(struct lc_conn *c, unsigned opcode, bool fin, size_t len) {
+  uint8_t head[4] = {(uint8_t)((fin ? 0x80 : 0) | opcode), (uint8_t)len};
   size_t n = 2;
-  if (len < 126) {
-    head[1] = (uint8_t)len;
-  } else if (len < 65536) {
+  if (len >= 126) {
     head[1] = 126;
     head[2] = (uint8_t)(len >> 8);
     head[3] = (uint8_t)len;
     n = 4;
-  } else {
-    head[1] = 127;
-    for (unsigned i = 0; i < 8; i++) head[2 + i] = (uint8_t)((uint64_t)len >> (56 - 8 * i));
-    n = 10;
   }
   conn_out(c, head, n);
-  if (payload) conn_out(c, payload, len);
+}
+static void send_control(struct lc_conn *c, unsigned opcode, const void *payload, size_t len) {
+  put_head(c, opcode, true, len);
+  conn_out(c, payload, len);
+}
+/* A data message of two parts in frames of at most FRAGMENT_BYTES. */
+static void send_data(struct lc_conn *c, bool text, struct lc_slice head, struct lc_slice body) {
+  size_t left = head.len + body.len;
+  unsigned opcode = text ? OP_TEXT : OP_BINARY;
+  conn_expect(c, left);
+  do {
+    size_t n = left < FRAGMENT_BYTES ? left : FRAGMENT_BYTES, from_head = n < head.len ? n : head.len, from_body = n - from_head;
+    left -= n;
+    put_head(c, opcode, left == 0, n);
+    if (from_head) conn_out(c, head.data, from_head);
+    if (from_body) conn_out(c, body.data, from_body);
+    head = from_head == head.len ? (struct lc_slice){0} : lc_slice(head.data + from_head, head.len - from_head);
+    body = from_body == body.len ? (struct lc_slice){0} : lc_slice(body.data + from_body, body.len - from_body);
+    opcode = OP_CONTINUATION;
+  } while (left && c->state != CONN_ENDED);
 }
 
 static void send_ping(struct lc_conn *c, int64_t now) {
-  send_frame(c, OP_PING, NULL, 0);
+  send_control(c, OP_PING, NULL, 0);
+  c->ws->pinged = true;
   c->ws->ponged = false;
   c->ws->last_ping_ms = now;
 }
@@ -115,8 +130,7 @@ void lc_ws_accept(struct lc_conn *c, const char *protocol, const struct lc_http_
   http_free(h);
   c->http = NULL;
   c->ws = w;
-  w->last_in_ms = now_ms(c->thread);
-  send_ping(c, w->last_in_ms);
+  w->last_in_ms = w->last_ping_ms = now_ms(c->thread); /* the first ping goes with the first message: one who is refused sees nothing */
   conn_resume(c);
 }
 
@@ -124,19 +138,13 @@ void lc_ws_accept(struct lc_conn *c, const char *protocol, const struct lc_http_
 
 void lc_ws_send(struct lc_conn *c, bool text, struct lc_slice head, struct lc_slice body) {
   if (!c->ws || c->state != CONN_OPEN || c->ws->close_sent) return;
-  send_frame(c, text ? OP_TEXT : OP_BINARY, NULL, head.len + body.len);
-  conn_out(c, head.data, head.len);
-  conn_out(c, body.data, body.len);
-  c->out_messages++;
+  send_data(c, text, head, body);
+  conn_message(c);
   count(&c->thread->messages_out, 1);
+  if (!c->ws->pinged) send_ping(c, now_ms(c->thread));
 }
 void lc_ws_send_buf(struct lc_conn *c, bool text, struct lc_buf *payload) {
-  if (c->ws && c->state == CONN_OPEN && !c->ws->close_sent) {
-    send_frame(c, text ? OP_TEXT : OP_BINARY, NULL, payload->len);
-    conn_out_buf(c, payload);
-    c->out_messages++;
-    count(&c->thread->messages_out, 1);
-  }
+  lc_ws_send(c, text, lc_slice(NULL, 0), lc_buf_slice(payload));
   lc_buf_free(payload);
 }
 
@@ -147,11 +155,10 @@ void lc_ws_close(struct lc_conn *c, uint16_t code, struct lc_slice reason) {
   size_t n = reason.len > LC_WS_MAX_CLOSE_REASON_BYTES ? LC_WS_MAX_CLOSE_REASON_BYTES : reason.len;
   while (n < reason.len && n && (reason.data[n] & 0xc0) == 0x80) n--;
   if (n) memcpy(payload + 2, reason.data, n);
-  send_frame(c, OP_CLOSE, payload, code ? n + 2 : 0);
-  w->close_sent = w->discarding = true;
-  conn_deadline(c, now_ms(c->thread) + c->thread->net->o.close_handshake_ms);
+  send_control(c, OP_CLOSE, payload, code ? n + 2 : 0);
+  w->close_sent = w->discarding = true; /* the handshake's time runs from when the frame has left */
 }
-void ws_shut(struct lc_conn *c) { lc_ws_close(c, 1001, lc_slice(NULL, 0)); }
+void ws_shut(struct lc_conn *c) { lc_ws_close(c, 1001, lc_slice_str(c->thread->net->o.stop_reason)); }
 
 /* ---- input ---- */
 
@@ -174,8 +181,8 @@ static void on_close_frame(struct lc_conn *c, const uint8_t *p, size_t n) {
   struct ws_state *w = c->ws;
   if (!w->close_sent) {
     unsigned code = n >= 2 ? (unsigned)(p[0] << 8 | p[1]) : 0;
-    if (n == 1 || (n >= 2 && (!close_code_allowed(code) || !lc_utf8_valid(p + 2, n - 2)))) send_frame(c, OP_CLOSE, "\x03\xea" "Protocol violation", 20);
-    else send_frame(c, OP_CLOSE, p, n);
+    if (n == 1 || (n >= 2 && (!close_code_allowed(code) || !lc_utf8_valid(p + 2, n - 2)))) send_control(c, OP_CLOSE, "\x03\xea" "Protocol violation", 20);
+    else send_control(c, OP_CLOSE, p, n);
     w->close_sent = true;
   }
   conn_finish(c, c->thread->net->o.close_handshake_ms);
@@ -224,7 +231,7 @@ size_t ws_feed(struct lc_conn *c, uint8_t *data, size_t len) {
     on_close_frame(c, payload, n);
     return used;
   case OP_PING:
-    if (!w->close_sent) send_frame(c, OP_PONG, payload, n);
+    if (!w->close_sent) send_control(c, OP_PONG, payload, n);
     return used;
   case OP_PONG:
     w->ponged = true;
@@ -262,5 +269,5 @@ void ws_tick(struct lc_conn *c, int64_t now) {
     conn_end(c);
     return;
   }
-  if (w->ponged && now - w->last_ping_ms >= o->ping_interval_ms) send_ping(c, now);
+  if ((w->ponged || !w->pinged) && now - w->last_ping_ms >= o->ping_interval_ms) send_ping(c, now);
 }

@@ -371,6 +371,8 @@ static bool select_statement(struct parser *p) {
   uint32_t n = 0;
   bool wildcard = false, count = false;
   if (!items) return fail(p, LC_NOMEM, "out of memory");
+  while (token_is_symbol(&p->t, ";"))
+    if (!advance(p)) return false;
   if (p->t.kind == TOKEN_END) return fail(p, LC_INVALID, "Empty SQL query");
   if (token_is_word(&p->t, "insert") || token_is_word(&p->t, "update") || token_is_word(&p->t, "delete") || token_is_word(&p->t, "set") || token_is_word(&p->t, "show"))
     return fail(p, LC_UNSUPPORTED, p->one_off ? "Unsupported: DML statements are not supported by this build" : "Unsupported: Non-SELECT queries");
@@ -430,8 +432,11 @@ static bool select_statement(struct parser *p) {
     }
     if (!advance(p)) return false;
   }
-  if (token_is_symbol(&p->t, ";") && !advance(p)) return false;
-  return p->t.kind == TOKEN_END || expected(p, "end of statement");
+  bool ended = false;
+  for (; token_is_symbol(&p->t, ";"); ended = true)
+    if (!advance(p)) return false;
+  if (p->t.kind == TOKEN_END) return true;
+  return ended ? fail(p, LC_INVALID, "Multiple SQL statements are not supported") : expected(p, "end of statement");
 }
 
 /* ---- choosing an index ---- */

@@ -109,7 +109,7 @@ class Client:
         auth = f'Authorization: Bearer {token}\r\n' if token else ''
         self.s.sendall((f'GET /v1/database/{database}/subscribe?confirmed={"true" if confirmed else "false"}&compression=None HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
                         f'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Protocol: {protocol}\r\n{auth}\r\n').encode())
-        self.buf = b''
+        self.buf, self.fragments = b'', []
         while b'\r\n\r\n' not in self.buf: self._more()
         head, self.buf = self.buf.split(b'\r\n\r\n', 1)
         if b' 101 ' not in head.split(b'\r\n')[0]: raise Exception(head.decode())
@@ -134,7 +134,13 @@ class Client:
                 elif n >= 126: n = None
                 if n is not None and len(b) >= at + n:
                     self.buf = b[at + n:]
-                    return b[0] & 15, b[at:at + n]
+                    op, payload = b[0] & 15, b[at:at + n]
+                    if op >= 8: return op, payload
+                    if op: self.opcode = op
+                    self.fragments.append(payload)
+                    if not b[0] & 0x80: continue
+                    payload, self.fragments = b''.join(self.fragments), []
+                    return self.opcode, payload
             self._more()
     def raw(self, opcode, payload, mask=b'\1\2\3\4'):
         n = len(payload)
