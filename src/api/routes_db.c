@@ -121,7 +121,7 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
   const struct lc_function_def *reducer = find(def->reducers, def->n_reducers, name, op->is_owner);
   const struct lc_function_def *procedure = reducer ? NULL : find(def->procedures, def->n_procedures, name, op->is_owner);
   if (reducer) {
-    enum lc_status st = reducer->lifecycle != LC_LIFECYCLE_NONE ? LC_OK : lc_json_parse_args(lc_buf_slice(&op->body), reducer->params, &def->typespace, &args, &err);
+    enum lc_status st = reducer->lifecycle != LC_LIFECYCLE_NONE ? LC_OK : lc_json_parse_args(lc_buf_slice(&op->body), reducer->params, reducer->typespace, &args, &err);
     if (st != LC_OK) {
       bad_arguments(op, db, "reducer", &err);
     } else {
@@ -130,7 +130,7 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
       answer_outcome(op->answer, &o);
     }
   } else if (procedure) {
-    if (lc_json_parse_args(lc_buf_slice(&op->body), procedure->params, &def->typespace, &args, &err) != LC_OK) {
+    if (lc_json_parse_args(lc_buf_slice(&op->body), procedure->params, procedure->typespace, &args, &err) != LC_OK) {
       bad_arguments(op, db, "procedure", &err);
     } else {
       struct lc_buf ret = {0};
@@ -138,7 +138,7 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
       if (lc_db_http_procedure(db, &op->claims.identity, &conn, name, lc_buf_slice(&args), &ret, &err) == LC_OK) {
         struct lc_reader r = lc_reader(lc_buf_slice(&ret));
         op->answer->content_type = "application/json";
-        if (lc_json_write_value(&op->answer->body, procedure->ok_type, &def->typespace, &r, LC_JSON_U, &err) != LC_OK) answer_text(op->answer, 500, err.text);
+        if (lc_json_write_value(&op->answer->body, procedure->ok_type, procedure->typespace, &r, LC_JSON_U, &err) != LC_OK) answer_text(op->answer, 500, err.text);
         durations(op->answer, (uint64_t)(lc_env_system.now_us(NULL) - start));
       } else {
         answer_text(op->answer, 500, err.text);

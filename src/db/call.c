@@ -154,7 +154,7 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
   }
   struct lc_reader r = lc_reader(args);
   struct lc_error err;
-  if (lc_bsatn_validate(fn->params, &def->typespace, &r, &err) != LC_OK) {
+  if (lc_bsatn_validate(fn->params, fn->typespace, &r, &err) != LC_OK) {
     lc_fail_context(&err, "invalid arguments for reducer %.*s", (int)name.len, (const char *)name.data);
     reject(db, out, name, err.text, strlen(err.text),
            "External attempt to call reducer \"%s\" failed, invalid arguments.\nThis is likely due to a mismatched client schema, have you run `spacetime generate` recently?");

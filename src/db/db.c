@@ -131,7 +131,7 @@ static enum lc_status procedure(struct lc_db *db, const struct lc_identity *send
   }
   if (!fn) return lc_fail(err, LC_NOT_FOUND, "No such procedure");
   struct lc_reader r = lc_reader(args);
-  if (lc_bsatn_validate(fn->params, &def->typespace, &r, err) != LC_OK) return lc_fail_context(err, "invalid arguments for procedure %.*s", (int)name.len, (const char *)name.data);
+  if (lc_bsatn_validate(fn->params, fn->typespace, &r, err) != LC_OK) return lc_fail_context(err, "invalid arguments for procedure %.*s", (int)name.len, (const char *)name.data);
   if (db_need_instance(db, err) != LC_OK) return lc_fail_context(err, "The module instance encountered a fatal error");
   struct lc_call_args call = {.function_name = fn->name, .id = id, .sender = *sender, .connection_id = *conn, .timestamp_us = now, .args = args};
   struct lc_call_result res;

@@ -370,6 +370,7 @@ static enum lc_status build_table(struct decoder *d, const struct raw_table *raw
   t->accessor = raw->source;
   t->name = canonical(d, 0, raw->source, SNAKE);
   t->type_ref = raw->type_ref;
+  t->typespace = ts;
   t->is_public = raw->is_public;
   t->is_event = raw->is_event;
   t->is_system = raw->is_system;
@@ -484,6 +485,7 @@ static void build_functions(struct decoder *d, uint32_t n, struct lc_function_de
   for (uint32_t i = 0; i < n; i++) {
     f[i].name = canonical(d, 1, f[i].accessor, SNAKE);
     f[i].canonical_params = canonical_params(d, f[i].params);
+    f[i].typespace = &d->def->typespace;
   }
 }
 
@@ -503,8 +505,14 @@ static enum lc_status build_view(struct decoder *d, struct lc_view_def *v, const
   }
   if (!inner || inner->kind != LC_T_REF) return invalid(d, "view `%.*s` has an invalid return type (InvalidViewReturnType)", S(v->name));
   if (inner->ref >= d->def->typespace.n || d->def->typespace.types[inner->ref]->kind != LC_T_PRODUCT) return invalid(d, "view `%.*s` returns &%u, which is no product (InvalidProductTypeRef)", S(v->name), inner->ref);
-  enum lc_status st = lc_type_resolve(d->arena, &d->def->typespace, inner, &v->row_type, d->err);
-  return st == LC_OK ? LC_OK : lc_fail_context(d->err, "Errors occurred:\nview `%.*s`", S(v->name));
+  v->typespace = &d->def->typespace;
+  if (lc_type_resolve(d->arena, v->typespace, inner, &v->row_type, d->err) != LC_OK) return lc_fail_context(d->err, "Errors occurred:\nview `%.*s`", S(v->name));
+  struct lc_column_def *columns = items(d, v->row_type->n_fields, sizeof *columns);
+  for (uint32_t i = 0; i < v->row_type->n_fields; i++)
+    columns[i] = (struct lc_column_def){.name = v->row_type->fields[i].name, .accessor = d->source_types[inner->ref]->fields[i].name, .type = v->row_type->fields[i].type};
+  v->columns = columns;
+  v->n_columns = v->row_type->n_fields;
+  return LC_OK;
 }
 
 /* The names of one name space, to find one that is used twice. */
@@ -1012,6 +1020,11 @@ enum lc_status lc_module_def_decode(struct lc_slice raw, struct lc_module_def **
     lc_module_def_free(def);
     return st;
   }
+  def->n_own_tables = def->n_tables;
+  def->n_own_reducers = def->n_reducers;
+  def->n_own_procedures = def->n_procedures;
+  def->n_own_views = def->n_views;
+  def->n_own_rls = def->n_rls;
   *out = def;
   return LC_OK;
 }

@@ -84,7 +84,10 @@ void lc_connection_id_hex(const struct lc_connection_id *id, char out[33]);
 bool lc_connection_id_parse(struct lc_slice text, struct lc_connection_id *out);
 bool lc_connection_id_is_zero(const struct lc_connection_id *id);
 
-/* ---- module definitions (spec/01 §11-§15, spec/07 §4): decoded, validated, canonical names ---- */
+/* ---- module definitions (spec/01 §11-§15, spec/07 §4): decoded, validated, canonical names ----
+ *
+ * The lists of tables, reducers, procedures and views hold the module's own items first, then those of its submodules depth-first, under
+ * dotted names ("my_lib.users"; accessors "myLib.users"). A position in `reducers` or `procedures` is the id of the module ABI. */
 
 enum lc_index_kind { LC_INDEX_BTREE, LC_INDEX_HASH, LC_INDEX_DIRECT };
 enum lc_lifecycle { LC_LIFECYCLE_NONE, LC_LIFECYCLE_INIT, LC_LIFECYCLE_CONNECT, LC_LIFECYCLE_DISCONNECT };
@@ -93,9 +96,11 @@ struct lc_constraint_def { struct lc_slice name; uint32_t n_columns; const uint1
 struct lc_sequence_def { struct lc_slice name; uint16_t column; };
 struct lc_column_def { struct lc_slice name, accessor; const struct lc_type *type; bool has_default; struct lc_slice default_bsatn; };
 struct lc_table_def {
-  struct lc_slice name, accessor;         /* canonical (with namespace prefix) and source name */
+  struct lc_slice name, accessor;         /* canonical (with namespace prefix) and source name (with the namespaces' accessors) */
+  struct lc_slice mount;                  /* canonical namespace, dotted; empty in the root module */
+  const struct lc_typespace *typespace;   /* of the module that declares it */
   const struct lc_type *row_type;         /* resolved; field names canonical */
-  uint32_t type_ref;                      /* index in the typespace */
+  uint32_t type_ref;                      /* index in the typespace: there the row type as declared, with its references */
   uint32_t n_columns; const struct lc_column_def *columns;
   int32_t primary_key;                    /* column or -1 */
   bool is_public, is_event, is_system;
@@ -106,6 +111,7 @@ struct lc_table_def {
 };
 struct lc_function_def {
   struct lc_slice name, accessor;
+  const struct lc_typespace *typespace;   /* what references in its types mean */
   const struct lc_type *params;           /* product; may hold references into typespace */
   const struct lc_type *canonical_params; /* the same with canonical parameter names */
   const struct lc_type *ok_type, *err_type; /* procedures: ok_type = return type */
@@ -113,10 +119,14 @@ struct lc_function_def {
   bool is_private;                        /* not callable by clients */
 };
 struct lc_view_def {
-  struct lc_slice name, accessor; uint32_t fn_index; bool is_public, is_anonymous, is_query; /* is_query: returns __query__ marker */
+  struct lc_slice name, accessor, mount;
+  uint32_t fn_index;                      /* ABI id among views of the same anonymity, of all modules */
+  bool is_public, is_anonymous, is_query; /* is_query: returns __query__ marker */
+  const struct lc_typespace *typespace;
   const struct lc_type *params, *row_type; /* row_type resolved */
   const struct lc_type *canonical_params, *return_type; /* parameter names canonical; Option(Ref), Array(Ref) or { __query__: Ref } */
-  int32_t primary_key;
+  uint32_t n_columns; const struct lc_column_def *columns; /* of row_type, with their accessors */
+  int32_t primary_key;                    /* column or -1 */
 };
 struct lc_type_def { uint32_t n_scope; const struct lc_slice *scope; struct lc_slice name; uint32_t type_ref; bool custom_ordering; }; /* canonical */
 enum lc_route_method { LC_ROUTE_GET, LC_ROUTE_HEAD, LC_ROUTE_POST, LC_ROUTE_PUT, LC_ROUTE_DELETE, LC_ROUTE_CONNECT, LC_ROUTE_OPTIONS, LC_ROUTE_TRACE, LC_ROUTE_PATCH,
@@ -124,22 +134,37 @@ enum lc_route_method { LC_ROUTE_GET, LC_ROUTE_HEAD, LC_ROUTE_POST, LC_ROUTE_PUT,
 struct lc_http_route_def { struct lc_slice handler, path, extension; enum lc_route_method method; }; /* handler: source name; extension: LC_ROUTE_EXTENSION */
 enum lc_env_kind { LC_ENV_STRING, LC_ENV_LITERAL, LC_ENV_UNION };
 struct lc_env_def { struct lc_slice name; enum lc_env_kind kind; uint32_t n_literals; const struct lc_slice *literals; bool optional; }; /* spec/07 §4.1; a union is sorted, without repeats */
+struct lc_outbox_def {                    /* spec/07 §4.3, §8.1 */
+  struct lc_slice table;                  /* canonical name, dotted */
+  uint32_t table_index;                   /* in `tables` */
+  struct lc_slice remote_reducer;
+  uint16_t target_column;                 /* an Identity or U256 */
+  uint32_t n_args; const uint16_t *arg_columns;
+  int32_t on_result;                      /* the local reducer that gets the result: its index in `reducers`, or -1 */
+  struct lc_hash signature;               /* of the remote reducer as the sender knows it (spec/07 §4.8) */
+};
+struct lc_module_def;
+struct lc_submodule_def { struct lc_slice accessor, name; const struct lc_module_def *def; }; /* name: canonical namespace; def: as if it were a root */
 struct lc_module_def {
-  struct lc_arena arena;                  /* owns everything below */
+  struct lc_arena arena;                  /* owns everything below, the submodules' definitions too (theirs is empty) */
   int raw_version;                        /* 8, 9 or 10 */
   struct lc_typespace typespace;
   uint32_t n_tables; const struct lc_table_def *tables;
   uint32_t n_reducers; const struct lc_function_def *reducers;     /* index = ABI id */
   uint32_t n_procedures; const struct lc_function_def *procedures; /* index = ABI id */
   uint32_t n_views; const struct lc_view_def *views;
+  uint32_t n_outboxes; const struct lc_outbox_def *outboxes;
   uint32_t n_rls; const struct lc_slice *rls_sql;
   uint32_t n_http_handlers; const struct lc_slice *http_handlers; /* source names; index = ABI id */
   const struct lc_slice *http_handler_names;                      /* their canonical names */
   uint32_t n_http_routes; const struct lc_http_route_def *http_routes; /* the first match wins */
   uint32_t n_types; const struct lc_type_def *types;               /* named types, in definition order */
   uint32_t n_env; const struct lc_env_def *env;
+  uint32_t n_submodules; const struct lc_submodule_def *submodules;
+  uint32_t n_own_tables, n_own_reducers, n_own_procedures, n_own_views, n_own_outboxes, n_own_rls; /* how many of the lists above are the module's own */
 };
-/* Decodes BSATN RawModuleDef and validates it; on failure *err holds the text of spec/01 §14. Free with lc_module_def_free. */
+/* Decodes BSATN RawModuleDef and validates it; on failure *err holds "Errors occurred:" and every fault found, one a line (spec/01 §14), or what
+ * could not be decoded. Free with lc_module_def_free. LC_INVALID, LC_LIMIT, LC_NOMEM. */
 enum lc_status lc_module_def_decode(struct lc_slice raw, struct lc_module_def **out, struct lc_error *err);
 void lc_module_def_free(struct lc_module_def *def); /* NULL allowed */
 /* Appends the exported schema: the SATS-JSON of a bare RawModuleDefV9 (version 9) or V10 (version 10) that says what `def` says
