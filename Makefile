@@ -1,5 +1,10 @@
 # Lightcone's front door. `make help` lists the goals.
 SHELL := /bin/bash
+# Compile on all processors; `make JOBS=1` or -jN say otherwise. A make below another one shares the outer one's slots.
+JOBS ?= $(shell nproc)
+ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(JOBS)
+endif
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lightcone
 VARIANT ?= release
 OUT := build/$(VARIANT)
@@ -20,10 +25,11 @@ TEST_BINARIES := $(TESTS:tests/unit/%.c=$(OUT)/tests/%)
 LIBS := -luv -lhttp_parser -lssl -lcrypto -lcurl -lsqlite3 -ljansson -lzstd -lz -lpthread -ldl -lm
 WASMTIME_LIBRARY := $(WASMTIME)/lib/liblightcone_wasmtime.a
 BINARY := $(if $(filter release,$(VARIANT)),build/lightcone,$(OUT)/lightcone)
+LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test run asan tsan bench format help clean lib tests binary modules clients
+.PHONY: all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,9 +67,16 @@ $(OUT)/tests/%: tests/unit/%.c $(LIBRARY)
 
 tests: $(TEST_BINARIES)
 
+loadgen: $(LOADGEN)
+
+$(LOADGEN): bench/loadgen.c
+	@mkdir -p $(@D)
+	@echo "cc $<"
+	@$(CC) $(CFLAGS) $< -lm -o $@
+
 test: setup ## every test, under AddressSanitizer and UBSan; ends with `N passed, N failed`
-	@$(MAKE) --no-print-directory VARIANT=asan tests binary
-	@$(MAKE) --no-print-directory modules clients
+	@$(MAKE) --no-print-directory VARIANT=asan tests binary loadgen
+	@$(MAKE) --no-print-directory -j1 modules clients
 	@tests/run build/asan
 
 modules: ## the WebAssembly modules of the sample, the benchmark and the tests, from source (cached)
@@ -80,7 +93,7 @@ clients: ## the official clients that the end-to-end tests drive (cached)
 	@scripts/build-client.sh tests/clients/rust-more-2.10 build/clients/rust-more-2.10
 
 bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSON line each
-	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g $(WARN) bench/loadgen.c -lm -o build/loadgen
+	@$(MAKE) --no-print-directory loadgen
 	@$(CC) $(CFLAGS) bench/store.c $(LIBRARY) $(LIBS) -o build/bench-store
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-store 100000
@@ -95,8 +108,8 @@ asan: setup ## build with AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory VARIANT=asan tests binary
 
 tsan: setup ## build with ThreadSanitizer and run the threaded parts under it
-	@$(MAKE) --no-print-directory VARIANT=tsan tests binary
-	@$(MAKE) --no-print-directory modules clients
+	@$(MAKE) --no-print-directory VARIANT=tsan tests binary loadgen
+	@$(MAKE) --no-print-directory -j1 modules clients
 	@tests/run-tsan
 
 format: ## clang-format over our code

@@ -4,6 +4,7 @@
 # call only copies. One cargo target folder is shared by all clients: the first build of a library version takes about two minutes.
 set -euo pipefail
 [ $# = 2 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
+. "$(dirname "$0")/progress.sh"
 dir=$(cd "$1" && pwd) out=$2
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/lightcone"
 key=$(cd "$dir" && { /usr/bin/rustc -vV; find -L . -name target -prune -o -type f -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -c1-24)
@@ -18,12 +19,8 @@ echo "build-client: building $name (about two minutes the first time, then secon
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_BUILD_RUSTFLAGS RUSTC RUSTC_WRAPPER
 export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$cache/work/clients/target"
 log="$cache/work/clients/$name.log"
-(cd "$dir" && /usr/bin/cargo build --release --locked --ignore-rust-version ${JOBS:+-j "$JOBS"} >"$log" 2>&1 9>&-) &
-pid=$! seconds=0
-while kill -0 $pid 2>/dev/null; do
-  sleep 1; seconds=$((seconds + 1))
-  if [ $((seconds % 10)) = 0 ]; then echo "build-client:   $name: $(grep -c Compiling "$log" || true) crates, ${seconds}s"; fi
-done
-wait $pid || { tail -60 "$log" >&2; echo "build-client: building $name failed; the log is $log" >&2; exit 1; }
+cd "$dir"
+progress "$log" 10 "build-client:   $name: {n} crates, {s}s" /usr/bin/cargo build --release --locked --ignore-rust-version ${JOBS:+-j "$JOBS"} || { tail -60 "$log" >&2; echo "build-client: building $name failed; the log is $log" >&2; exit 1; }
+cd "$OLDPWD"
 cp "$CARGO_TARGET_DIR/release/$name" "$kept.part.$$"; mv "$kept.part.$$" "$kept"
 deliver

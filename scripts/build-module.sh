@@ -4,6 +4,7 @@
 # call only copies. One cargo target folder is shared by all modules: the first build of a library version takes about a minute.
 set -euo pipefail
 [ $# = 2 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
+. "$(dirname "$0")/progress.sh"
 top=$(cd "$(dirname "$0")/.." && pwd)
 dir=$(cd "$1" && pwd) out=$2
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/lightcone"
@@ -23,13 +24,9 @@ export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$cache/work/modules/target"
 export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--sysroot $sysroot"
 log="$cache/work/modules/$name.log" built="$CARGO_TARGET_DIR/wasm32-unknown-unknown/release/$name.wasm"
 rm -f "$built"
-(cd "$dir" && /usr/bin/cargo build --release --locked --ignore-rust-version --target wasm32-unknown-unknown ${JOBS:+-j "$JOBS"} >"$log" 2>&1 9>&-) &
-pid=$! seconds=0
-while kill -0 $pid 2>/dev/null; do
-  sleep 1; seconds=$((seconds + 1))
-  if [ $((seconds % 10)) = 0 ]; then echo "build-module:   $name: $(grep -c Compiling "$log" || true) crates, ${seconds}s"; fi
-done
-wait $pid || { tail -60 "$log" >&2; echo "build-module: building $name failed; the log is $log" >&2; exit 1; }
+cd "$dir"
+progress "$log" 10 "build-module:   $name: {n} crates, {s}s" /usr/bin/cargo build --release --locked --ignore-rust-version --target wasm32-unknown-unknown ${JOBS:+-j "$JOBS"} || { tail -60 "$log" >&2; echo "build-module: building $name failed; the log is $log" >&2; exit 1; }
+cd "$OLDPWD"
 cp "$built" "$kept.part.$$"; mv "$kept.part.$$" "$kept"
 deliver
 echo "build-module: $name is $(stat -c %s "$out") bytes"

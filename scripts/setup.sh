@@ -4,8 +4,9 @@
 # Safe to run again; does nothing when everything is there.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
-packages="build-essential pkg-config cmake libuv1-dev libhttp-parser-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libzstd-dev
-  libsqlite3-dev libjansson-dev libcmocka-dev rustc-web cargo-web rust-web-src lld-22 wabt zstd curl python3"
+. "$top/scripts/progress.sh"
+packages="build-essential pkg-config cmake libuv1-dev libhttp-parser-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libbrotli-dev libzstd-dev
+  libsqlite3-dev libjansson-dev libcmocka-dev rustc-web cargo-web rust-web-src lld-22 wabt zstd curl python3 postgresql-client"
 extras="clang-22 clang-format-22" # for `make format` and modules in C; left out where the distribution has none
 there=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $packages $extras 2>/dev/null | sed -n 's/^ii //p' || true)
 missing= wanted=
@@ -29,18 +30,16 @@ if [ -n "$missing" ]; then
   echo "setup: installing packages:$missing"
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
+# What follows is built once, by one set-up at a time; the others wait for it.
+one_at_a_time() { mkdir -p "$cache/work"; exec 9>"$cache/work/setup.lock"; flock -n 9 || { echo "setup: waiting for another set-up on this machine"; flock 9; }; }
 dir=$("$top/scripts/wasmtime-dir.sh")
+[ -e "$dir/lib/liblightcone_wasmtime.a" ] || one_at_a_time
 if [ ! -e "$dir/lib/liblightcone_wasmtime.a" ]; then
   work="$cache/work/wasmtime"; mkdir -p "$work"
   echo "setup: building Wasmtime 48.0.8 (about 5 minutes on 2 cores, once)"
   log="$work/build.log"
-  (export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$work"; cd "$top/deps/wasmtime" && cargo build --release --locked >"$log" 2>&1) &
-  pid=$!
-  while kill -0 $pid 2>/dev/null; do
-    sleep 5
-    echo "setup:   $(grep -c Compiling "$log" 2>/dev/null || true) of about 115 crates"
-  done
-  wait $pid || { tail -30 "$log"; echo "setup: building Wasmtime failed; the log is $log"; exit 1; }
+  build_wasmtime() { export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$work"; cd "$top/deps/wasmtime" && exec cargo build --release --locked; }
+  progress "$log" 10 "setup:   {n} of about 115 crates, {s}s" build_wasmtime || { tail -30 "$log"; echo "setup: building Wasmtime failed; the log is $log"; exit 1; }
   include=$(ls -td "$work"/release/build/wasmtime-c-api-impl-*/out/include | head -1)
   part="$dir.part.$$"; rm -rf "$part"; mkdir -p "$part/lib"
   cp "$work/release/liblightcone_wasmtime.a" "$part/lib/"
@@ -49,20 +48,18 @@ if [ ! -e "$dir/lib/liblightcone_wasmtime.a" ]; then
 fi
 # Rust's standard library for wasm32-unknown-unknown, as a sysroot of its own beside the compiler's (scripts/build-module.sh uses it).
 dir=$("$top/scripts/rust-wasm-dir.sh")
+[ -d "$dir" ] || one_at_a_time
 if [ ! -d "$dir" ]; then
   work="$cache/work/rust-wasm"; rm -rf "$work"; mkdir -p "$work/src"
   echo "setup: building Rust's standard library for wasm32-unknown-unknown (about a minute on 2 cores, once)"
   log="$work/build.log"
   printf '[package]\nname = "lightcone_empty"\nversion = "0.0.0"\nedition = "2021"\n[lib]\n[workspace]\n' >"$work/Cargo.toml"
   echo '#![no_std]' >"$work/src/lib.rs"
-  (export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$work/target" RUSTC_BOOTSTRAP=1 RUSTFLAGS="-C embed-bitcode=yes"; cd "$work"
-    cargo build -Z build-std=std,panic_abort,panic_unwind --release --target wasm32-unknown-unknown >"$log" 2>&1) &
-  pid=$!
-  while kill -0 $pid 2>/dev/null; do
-    sleep 5
-    echo "setup:   $(grep -c Compiling "$log" 2>/dev/null || true) of about 24 crates"
-  done
-  wait $pid || { tail -30 "$log"; echo "setup: building Rust's standard library failed; the log is $log"; exit 1; }
+  build_std() {
+    export PATH=/usr/bin:$PATH CARGO_TARGET_DIR="$work/target" RUSTC_BOOTSTRAP=1 RUSTFLAGS="-C embed-bitcode=yes"
+    cd "$work" && exec cargo build -Z build-std=std,panic_abort,panic_unwind --release --target wasm32-unknown-unknown
+  }
+  progress "$log" 10 "setup:   {n} of about 24 crates, {s}s" build_std || { tail -30 "$log"; echo "setup: building Rust's standard library failed; the log is $log"; exit 1; }
   part="$dir.part.$$"; lib="$part/lib/rustlib/wasm32-unknown-unknown/lib"
   rm -rf "$part"; mkdir -p "$lib"
   cp "$work"/target/wasm32-unknown-unknown/release/deps/*.rlib "$lib/"
