@@ -2,6 +2,8 @@
  *
  * State of the appending thread: open batch, next offset. State under the lock: the batch handed over, the failure. The writer alone touches the
  * newest segment's file after opening. One write and one fdatasync serve everything submitted since the last (DESIGN idea 5).
+ * Writers are a few threads for all logs of the process: a log with something to write is in their queue or in the hands of one of them, an idle
+ * log has none.
  */
 #include "wal.h"
 #include <errno.h>
@@ -15,7 +17,7 @@ static const uint8_t segment_header[SEGMENT_HEADER_BYTES] = {0x28, 0x64, 0x73, 0
 struct lc_wal {
   const struct lc_fs *fs;
   struct lc_wal_options options;
-  char dir[PATH_BYTES]; /* …/clog */
+  char *dir;          /* …/clog */
   int lock_fd;
   uint64_t *segments; /* first offsets, ascending */
   uint32_t n_segments, cap_segments;
@@ -26,12 +28,13 @@ struct lc_wal {
   uint64_t next_offset, batch_first;
   /* shared */
   pthread_mutex_t mutex;
-  pthread_cond_t work, room;
+  pthread_cond_t room;
   struct lc_buf waiting;
   uint64_t waiting_first, waiting_end;
-  bool stop, failed, has_thread;
+  bool failed, has_writer; /* has_writer: queued with the writers or in the hands of one */
+  bool is_user;            /* counted by the writers */
+  struct lc_wal *queue_next; /* the writers' lock */
   atomic_uint_fast64_t durable_end;
-  pthread_t thread;
 };
 
 static void segment_path(const struct lc_wal *w, uint64_t first, char *path, const char *suffix) {
@@ -214,7 +217,9 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
   return LC_OK;
 }
 
-static void *writer_main(void *arg);
+static bool writers_join(void);
+static void writers_leave(void);
+static void writers_queue(struct lc_wal *w);
 
 enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct lc_wal_options *options, struct lc_wal **out, struct lc_error *err) {
   struct lc_wal *w = lc_alloc_zero(1, sizeof *w);
@@ -225,11 +230,11 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
   if (!w->options.max_segment_bytes) w->options.max_segment_bytes = 1ull << 30;
   w->fd = w->lock_fd = -1;
   pthread_mutex_init(&w->mutex, NULL);
-  pthread_cond_init(&w->work, NULL);
   pthread_cond_init(&w->room, NULL);
   enum lc_status st = LC_OK;
   int rc;
-  if (snprintf(w->dir, sizeof w->dir, "%s/clog", dir) >= (int)sizeof w->dir - 64) st = lc_fail(err, LC_LIMIT, "path %s is too long", dir);
+  if (snprintf(path, sizeof path, "%s/clog", dir) >= (int)sizeof path - 64) st = lc_fail(err, LC_LIMIT, "path %s is too long", dir);
+  else if (!(w->dir = lc_strdup_n(path, strlen(path)))) st = lc_fail(err, LC_NOMEM, "out of memory");
   snprintf(path, sizeof path, "%s/db.lock", dir);
   if (st == LC_OK && (rc = fs->make_dir(fs->ctx, w->dir)) != 0) st = io_error(err, "create folder", w->dir, rc);
   if (st == LC_OK && (w->lock_fd = fs->lock(fs->ctx, path)) < 0)
@@ -242,8 +247,8 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
   if (st == LC_OK && (rc = fs->sync_dir(fs->ctx, dir)) != 0) st = io_error(err, "sync folder", dir, rc);
   atomic_init(&w->durable_end, w->next_offset);
   w->batch_first = w->next_offset;
-  if (st == LC_OK && pthread_create(&w->thread, NULL, writer_main, w) != 0) st = lc_fail(err, LC_IO, "cannot start the log writer thread");
-  w->has_thread = st == LC_OK;
+  if (st == LC_OK && !writers_join()) st = lc_fail(err, LC_IO, "cannot start a log writer thread");
+  w->is_user = st == LC_OK;
   if (st != LC_OK) {
     lc_wal_close(w);
     return st;
@@ -310,8 +315,10 @@ void lc_wal_submit(struct lc_wal *w) {
   }
   lc_buf_clear(&w->batch);
   w->batch_first = w->waiting_end = w->next_offset;
-  pthread_cond_signal(&w->work);
+  bool queue = !w->has_writer && !w->failed;
+  if (queue) w->has_writer = true;
   pthread_mutex_unlock(&w->mutex);
+  if (queue) writers_queue(w);
 }
 
 uint64_t lc_wal_next_offset(const struct lc_wal *w) { return w->next_offset; }
@@ -352,55 +359,145 @@ static int write_batch(struct lc_wal *w, struct lc_slice batch, uint64_t first) 
   return 0;
 }
 
-static void *writer_main(void *arg) {
-  struct lc_wal *w = arg;
-  struct lc_buf batch = {0};
+/* Writes what has been handed over; false when there is nothing more to write for now. `batch` is the writer's own and changes places with what waits. */
+static bool write_waiting(struct lc_wal *w, struct lc_buf *batch) {
   pthread_mutex_lock(&w->mutex);
-  for (;;) {
-    while (w->waiting.len == 0 && !w->stop) pthread_cond_wait(&w->work, &w->mutex);
-    if (w->waiting.len == 0) break;
-    struct lc_buf swap = w->waiting;
-    uint64_t first = w->waiting_first, end = w->waiting_end;
-    w->waiting = batch;
-    lc_buf_clear(&w->waiting);
-    batch = swap;
-    pthread_mutex_unlock(&w->mutex);
-    int rc = write_batch(w, lc_buf_slice(&batch), first);
-    if (rc == 0) {
-      atomic_store_explicit(&w->durable_end, end, memory_order_release);
-      if (w->options.durable) w->options.durable(w->options.ctx, end);
-    } else if (w->options.failed) {
-      char text[256];
-      snprintf(text, sizeof text, "writing transactions from offset %llu in %.150s: %s", (unsigned long long)first, w->dir, strerror(-rc));
-      w->options.failed(w->options.ctx, text);
-    }
-    pthread_mutex_lock(&w->mutex);
-    w->failed = rc != 0;
-    pthread_cond_broadcast(&w->room);
-    if (w->failed) break;
-  }
+  struct lc_buf swap = w->waiting;
+  uint64_t first = w->waiting_first, end = w->waiting_end;
+  w->waiting = *batch;
+  lc_buf_clear(&w->waiting);
+  *batch = swap;
   pthread_mutex_unlock(&w->mutex);
+  int rc = write_batch(w, lc_buf_slice(batch), first);
+  if (rc == 0) {
+    atomic_store_explicit(&w->durable_end, end, memory_order_release);
+    if (w->options.durable) w->options.durable(w->options.ctx, end);
+  } else if (w->options.failed) {
+    char text[256];
+    snprintf(text, sizeof text, "writing transactions from offset %llu in %.150s: %s", (unsigned long long)first, w->dir, strerror(-rc));
+    w->options.failed(w->options.ctx, text);
+  }
+  pthread_mutex_lock(&w->mutex);
+  w->failed = rc != 0;
+  bool more = w->has_writer = !w->failed && w->waiting.len > 0;
+  pthread_cond_broadcast(&w->room); /* under the lock: whoever closes the log must not free it before we have let go */
+  pthread_mutex_unlock(&w->mutex);
+  return more;
+}
+
+/* ---- writers: threads that serve all logs ---- */
+
+enum { MAX_WRITERS = 32, WRITER_IDLE_S = 5 };
+static struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t work, gone;
+  struct lc_wal *first, *last;     /* logs that wait for a writer */
+  unsigned n_users, n_queued, n_threads, n_idle; /* open logs; those that wait; writers; those of them that wait */
+} writers = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .gone = PTHREAD_COND_INITIALIZER};
+
+static void append_log(struct lc_wal *w) {
+  w->queue_next = NULL;
+  if (writers.first) writers.last->queue_next = w;
+  else writers.first = w;
+  writers.last = w;
+  writers.n_queued++;
+}
+
+/* Waits for a log; NULL: this writer is not needed any more (the last one stays as long as a log is open). */
+static struct lc_wal *next_log(void) {
+  while (!writers.first && writers.n_users) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WRITER_IDLE_S;
+    writers.n_idle++;
+    int rc = pthread_cond_timedwait(&writers.work, &writers.mutex, &until);
+    writers.n_idle--;
+    if (rc == ETIMEDOUT && !writers.first && writers.n_threads > 1) return NULL;
+  }
+  struct lc_wal *w = writers.first;
+  if (!w) return NULL;
+  writers.first = w->queue_next;
+  writers.n_queued--;
+  return w;
+}
+
+static void *writer_main(void *arg) {
+  enum { keep_bytes = 4 << 20 };
+  struct lc_buf batch = {0};
+  (void)arg;
+  pthread_mutex_lock(&writers.mutex);
+  for (struct lc_wal *w; (w = next_log());) {
+    bool more, others;
+    do { /* stays with a busy log while no other waits */
+      pthread_mutex_unlock(&writers.mutex);
+      more = write_waiting(w, &batch);
+      if (batch.cap > keep_bytes) lc_buf_free(&batch);
+      pthread_mutex_lock(&writers.mutex);
+      others = writers.first != NULL;
+    } while (more && !others);
+    if (more) append_log(w);
+  }
+  writers.n_threads--;
+  if (writers.n_threads == 0) pthread_cond_broadcast(&writers.gone);
+  pthread_mutex_unlock(&writers.mutex);
   lc_buf_free(&batch);
   return NULL;
 }
 
+static bool add_writer(void) {
+  pthread_t id;
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attr, 512 << 10);
+  bool ok = pthread_create(&id, &attr, writer_main, NULL) == 0;
+  pthread_attr_destroy(&attr);
+  if (ok) writers.n_threads++;
+  return ok;
+}
+
+/* A log is open: from here on there is a writer, so that a log that waits is always served. */
+static bool writers_join(void) {
+  pthread_mutex_lock(&writers.mutex);
+  bool ok = writers.n_threads > 0 || add_writer();
+  if (ok) writers.n_users++;
+  pthread_mutex_unlock(&writers.mutex);
+  return ok;
+}
+
+static void writers_leave(void) {
+  pthread_mutex_lock(&writers.mutex);
+  if (--writers.n_users == 0) {
+    pthread_cond_broadcast(&writers.work);
+    while (writers.n_threads && !writers.n_users) pthread_cond_wait(&writers.gone, &writers.mutex);
+  }
+  pthread_mutex_unlock(&writers.mutex);
+}
+
+static void writers_queue(struct lc_wal *w) {
+  pthread_mutex_lock(&writers.mutex);
+  append_log(w);
+  if (writers.n_idle >= writers.n_queued) pthread_cond_signal(&writers.work);
+  else if (writers.n_threads < MAX_WRITERS) add_writer(); /* without another one those there are serve this log too */
+  pthread_mutex_unlock(&writers.mutex);
+}
+
 void lc_wal_close(struct lc_wal *w) {
   if (!w) return;
-  if (w->has_thread) {
+  if (w->is_user) {
     lc_wal_submit(w);
     pthread_mutex_lock(&w->mutex);
-    w->stop = true;
-    pthread_cond_signal(&w->work);
+    while (w->has_writer) pthread_cond_wait(&w->room, &w->mutex);
     pthread_mutex_unlock(&w->mutex);
-    pthread_join(w->thread, NULL);
+    writers_leave();
   }
   if (w->fd >= 0) w->fs->close(w->fs->ctx, w->fd);
   if (w->lock_fd >= 0) w->fs->close(w->fs->ctx, w->lock_fd);
   lc_buf_free(&w->batch);
   lc_buf_free(&w->waiting);
   lc_free(w->segments);
+  lc_free(w->dir);
   pthread_mutex_destroy(&w->mutex);
-  pthread_cond_destroy(&w->work);
   pthread_cond_destroy(&w->room);
   lc_free(w);
 }

@@ -1,6 +1,6 @@
 /* The face of wal/: the commit log of one database (spec/06 §10-§12, spec/07 §12). Payloads are opaque here.
  *
- * One thread appends (the baton holder); the log's own writer thread writes and syncs batches; any thread reads the durable end.
+ * One thread appends (the baton holder); a writer thread, shared with other logs, writes and syncs batches; any thread reads the durable end.
  * After a failed write or sync the log is failed for good: nothing is retried, the durable end never moves again.
  */
 #ifndef LC_WAL_H
@@ -43,11 +43,11 @@ enum lc_status lc_wal_replay(struct lc_wal *wal, uint64_t from_offset,
                              struct lc_error *err);
 /* Appends one transaction as a commit to the open batch (copied) and returns its offset. Nothing is written before lc_wal_submit. */
 uint64_t lc_wal_append(struct lc_wal *wal, struct lc_slice payload);
-/* Hands the open batch to the writer thread; waits while more than 64 MiB are unwritten (back-pressure). */
+/* Hands the open batch to a writer thread; waits while more than 64 MiB are unwritten (back-pressure). */
 void lc_wal_submit(struct lc_wal *wal);
 uint64_t lc_wal_next_offset(const struct lc_wal *wal);                 /* appending thread */
 uint64_t lc_wal_durable_end(const struct lc_wal *wal);                 /* offset of the last durable transaction + 1; any thread */
 bool lc_wal_wait_durable(struct lc_wal *wal, uint64_t end);            /* false: the log has failed */
-void lc_wal_close(struct lc_wal *wal);                                 /* writes what is submitted, joins the thread, frees */
+void lc_wal_close(struct lc_wal *wal);                                 /* writes what is submitted, frees */
 
 #endif

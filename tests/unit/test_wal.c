@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,9 +222,62 @@ static void test_failed_sync(void **state) {
   remove_dir();
 }
 
+static int os_threads(void) {
+  DIR *d = opendir("/proc/self/task");
+  int n = -2; /* . and .. */
+  while (d && readdir(d)) n++;
+  if (d) closedir(d);
+  return n;
+}
+
+/* A log has a writer only while it has something to write: hundreds of logs share a few threads, and closing the last ends them. */
+static void test_many_logs(void **state) {
+  enum { n_logs = 200, rounds = 20 };
+  (void)state;
+  static struct lc_wal *logs[n_logs];
+  char root[64];
+  fresh_dir();
+  strcpy(root, dir);
+  int before = os_threads();
+  for (int i = 0; i < n_logs; i++) {
+    snprintf(dir, sizeof dir, "%.40s/%d", root, i);
+    assert_int_equal(mkdir(dir, 0755), 0);
+    logs[i] = open_log(&lc_fs_posix, 0);
+  }
+  assert_int_equal(os_threads() - before, 1); /* idle logs own no thread */
+  int most = 0;
+  for (int r = 0; r < rounds; r++) {
+    for (int i = 0; i < n_logs; i++) {
+      append_some(logs[i], 1 + (uint64_t)(r % 3));
+      lc_wal_submit(logs[i]);
+    }
+    int now = os_threads() - before;
+    if (now > most) most = now;
+  }
+  assert_in_range(most, 1, 32);
+  for (int i = 0; i < n_logs; i++) {
+    assert_true(lc_wal_wait_durable(logs[i], lc_wal_next_offset(logs[i])));
+    lc_wal_close(logs[i]);
+  }
+  for (int i = 0; i < 100 && os_threads() > before; i++) usleep(10000);
+  assert_int_equal(os_threads(), before);
+  uint64_t expected = 0;
+  for (int r = 0; r < rounds; r++) expected += 1 + (uint64_t)(r % 3);
+  for (int i = 0; i < n_logs; i += 37) {
+    struct seen seen = {0};
+    snprintf(dir, sizeof dir, "%.40s/%d", root, i);
+    struct lc_wal *w = open_log(&lc_fs_posix, 0);
+    assert_int_equal(lc_wal_replay(w, 0, on_commit, &seen, &err), LC_OK);
+    assert_int_equal(seen.n, expected);
+    lc_wal_close(w);
+  }
+  strcpy(dir, root);
+  remove_dir();
+}
+
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_reopen_and_rotate), cmocka_unit_test(test_torn_tail),
-                                     cmocka_unit_test(test_damage), cmocka_unit_test(test_lock),              cmocka_unit_test(test_failed_sync)};
+                                     cmocka_unit_test(test_damage), cmocka_unit_test(test_lock),              cmocka_unit_test(test_failed_sync), cmocka_unit_test(test_many_logs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
