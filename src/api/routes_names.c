@@ -152,22 +152,25 @@ void route_delete(struct request *q) {
     request_text(q, status, err.text);
     return;
   }
+  pthread_mutex_lock(&q->server->change_lock);
   struct database *d = q->database = server_database(q->server, &id);
   if (!d) {
-    request_status(q, 200); /* it is not there, which is what was wanted */
-    return;
-  }
-  if (!request_is_owner(q, d)) {
+    status = 200; /* it is not there, which is what was wanted */
+  } else if (!request_is_owner(q, d)) {
     not_authorized(&err, &q->claims.identity, &id, "delete database");
-    request_text(q, 403, err.text);
+    status = 403;
   } else if (control_is_locked(q->server->control, &id, &locked, &err) != LC_OK) {
-    request_text(q, 500, err.text);
+    status = 500;
   } else if (locked) {
-    request_text(q, 403, "Database is locked and cannot be deleted. Run `spacetime unlock` first.");
+    lc_fail(&err, LC_DENIED, "Database is locked and cannot be deleted. Run `spacetime unlock` first.");
+    status = 403;
   } else if (control_delete(q->server->control, &id, &err) != LC_OK) {
-    request_text(q, 500, err.text);
+    status = 500;
   } else {
-    server_remove_database(q->server, d, NULL);
-    request_status(q, 200);
+    server_remove_database(q->server, &id);
+    status = 200;
   }
+  pthread_mutex_unlock(&q->server->change_lock);
+  if (status == 200) request_status(q, 200);
+  else request_text(q, status, err.text);
 }

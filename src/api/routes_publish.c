@@ -118,15 +118,15 @@ static void create(struct publish *p) {
   struct lc_error err = {0};
   struct control_row row;
   struct database *d = build(p, &p->claims.identity, &row, &err);
-  if (d && control_add(p->server->control, &row, &err) != LC_OK) {
-    database_free(d);
-    d = NULL;
-  }
-  if (!d) {
+  pthread_mutex_lock(&p->server->change_lock);
+  bool added = d && control_add(p->server->control, &row, &err) == LC_OK;
+  if (added) server_add_database(p->server, d);
+  pthread_mutex_unlock(&p->server->change_lock);
+  if (!added) {
+    if (d) database_free(d);
     finish_text(p, 500, err.text);
     return;
   }
-  server_add_database(p->server, d);
   answer_success(p, "created");
   finish(p, UINT64_MAX);
 }
@@ -135,13 +135,12 @@ static void reset(struct publish *p) {
   struct lc_error err = {0};
   struct control_row row;
   struct database *d = build(p, &p->database->owner, &row, &err);
-  bool gone = false;
-  if (d && (control_replace(p->server->control, &row, &err) != LC_OK || (gone = !server_remove_database(p->server, p->database, d)))) {
-    database_free(d);
-    d = NULL;
-  }
-  if (!d) {
-    finish_text(p, gone || err.status == LC_NOT_FOUND ? 404 : 500, gone ? "No such database." : err.text);
+  pthread_mutex_lock(&p->server->change_lock);
+  bool replaced = d && control_replace(p->server->control, &row, &err) == LC_OK && server_replace_database(p->server, d);
+  pthread_mutex_unlock(&p->server->change_lock);
+  if (!replaced) { /* LC_NOT_FOUND: deleted meanwhile */
+    if (d) database_free(d);
+    finish_text(p, err.status == LC_NOT_FOUND ? 404 : 500, err.text);
     return;
   }
   answer_success(p, "updated");

@@ -70,14 +70,23 @@ static void release(struct lc_net_thread *t, struct waiting *w) {
   database_unref(w->database);
   lc_free(w);
 }
-static bool is_durable(const struct waiting *w) {
-  return w->release_offset == UINT64_MAX || !w->database || w->server->stopped || lc_db_durable_offset(w->database->db) >= w->release_offset;
+/* One look takes one durable offset per database: were it read again, the log could advance between two outputs and the later one leave first. */
+static bool is_durable(const struct waiting *w, uint32_t thread_index, uint64_t look) {
+  if (w->server->stopped) return true;
+  struct database *d = w->database;
+  if (d->seen[thread_index].look != look) {
+    d->seen[thread_index].look = look;
+    d->seen[thread_index].durable = lc_db_durable_offset(d->db);
+  }
+  return d->seen[thread_index].durable >= w->release_offset;
 }
 
 static void release_durable(struct lc_net_thread *t, struct thread_state *ts) {
+  uint32_t thread_index = lc_net_thread_index(t);
+  ts->looks++;
   for (struct waiting **at = &ts->first; *at;) {
     struct waiting *w = *at;
-    if (!is_durable(w)) {
+    if (!is_durable(w, thread_index, ts->looks)) {
       at = &w->next;
       continue;
     }
@@ -282,15 +291,16 @@ void server_add_database(struct server *s, struct database *d) {
   s->databases = d;
   pthread_rwlock_unlock(&s->lock);
 }
-bool server_remove_database(struct server *s, struct database *d, struct database *successor) {
+/* Puts `successor` (NULL: nothing) in the place of the database of that identity. */
+static bool take_out(struct server *s, const struct lc_identity *id, struct database *successor) {
   pthread_rwlock_wrlock(&s->lock);
   struct database **at = &s->databases;
-  while (*at && *at != d) at = &(*at)->next;
-  bool found = *at != NULL;
-  if (found && successor) successor->next = d->next;
-  if (found) *at = successor ? successor : d->next;
+  while (*at && memcmp(&(*at)->identity, id, sizeof *id)) at = &(*at)->next;
+  struct database *d = *at;
+  if (d && successor) successor->next = d->next;
+  if (d) *at = successor ? successor : d->next;
   pthread_rwlock_unlock(&s->lock);
-  for (uint32_t i = 0; found && i < s->n_threads; i++) {
+  for (uint32_t i = 0; d && i < s->n_threads; i++) {
     struct detach_task *x = lc_alloc_zero(1, sizeof *x);
     if (!x) lc_panic("out of memory while a database goes");
     x->task.run = on_detach;
@@ -298,9 +308,11 @@ bool server_remove_database(struct server *s, struct database *d, struct databas
     database_ref(d);
     lc_net_post(atomic_load(&s->net), i, &x->task);
   }
-  if (found) database_unref(d);
-  return found;
+  database_unref(d);
+  return d != NULL;
 }
+bool server_remove_database(struct server *s, const struct lc_identity *id) { return take_out(s, id, NULL); }
+bool server_replace_database(struct server *s, struct database *successor) { return take_out(s, &successor->identity, successor); }
 void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o) {
   struct server *s = d->server;
   *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000}, .n_threads = s->n_threads};
@@ -338,6 +350,7 @@ static void open_one(void *ctx, const struct control_row *row) {
 static void on_thread_start(void *ctx, struct lc_net_thread *t) {
   struct server *s = ctx;
   lc_net_thread_set_user(t, &s->threads[lc_net_thread_index(t)]);
+  atomic_store(&s->net, lc_net_thread_net(t)); /* here too, because requests may come before lc_net_start has returned */
 }
 static void on_close(void *ctx, struct lc_conn *c) {
   (void)ctx;
@@ -478,6 +491,7 @@ int lc_server_run(const struct lc_server_options *options) {
   if (!s.options.time_budget_ms) s.options.time_budget_ms = 60000;
   pthread_rwlock_init(&s.lock, NULL);
   pthread_mutex_init(&s.publish_lock, NULL);
+  pthread_mutex_init(&s.change_lock, NULL);
   s.threads = lc_alloc_zero(s.n_threads, sizeof *s.threads);
   for (uint32_t i = 0; s.threads && i < s.n_threads; i++) {
     s.threads[i].server = &s;
@@ -499,5 +513,6 @@ int lc_server_run(const struct lc_server_options *options) {
   lc_free(s.threads);
   pthread_rwlock_destroy(&s.lock);
   pthread_mutex_destroy(&s.publish_lock);
+  pthread_mutex_destroy(&s.change_lock);
   return st == LC_OK ? 0 : 1;
 }

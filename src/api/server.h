@@ -24,6 +24,7 @@ struct database {
   uint64_t replica_id;
   atomic_uint refs;
   struct database *next;          /* in the list */
+  struct { uint64_t look, durable; } seen[LC_NET_MAX_THREADS]; /* by network thread: the durable offset as of its last look over what waits */
 };
 /* What is closed when its database goes: a WebSocket client or a log follower. In the list of its network thread while its connection lives. */
 struct attached { struct attached *prev, *next; struct database *database; struct lc_conn_ref ref; };
@@ -36,6 +37,7 @@ struct server {
   pthread_rwlock_t lock;
   struct database *databases;
   pthread_mutex_t publish_lock;   /* one publish at a time */
+  pthread_mutex_t change_lock;    /* the control database and the list change together; held for no longer than that */
   atomic_uint workers;            /* threads that publish or close databases */
   atomic_bool stopping;           /* nothing new is begun */
   atomic_bool stopped;            /* the network threads have ended */
@@ -63,6 +65,7 @@ struct thread_state {
   struct pending *pending;                /* databases to run in this turn; batch NULL: nothing of ours to submit */
   struct waiting *first, **last;          /* FIFO */
   struct attached *attached;
+  uint64_t looks;                         /* over what waits, counted */
   atomic_uint n_waiting;
   atomic_bool check_posted;
 };
@@ -79,9 +82,10 @@ void database_unref(struct database *d); /* NULL is allowed */
 void database_free(struct database *d);  /* closes at once; for the only holder, and not on a network thread */
 void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o);
 void server_add_database(struct server *s, struct database *d); /* the list takes the caller's reference */
-/* Takes d out of the list and closes what is attached to it (WebSockets with 1001 `module exited`). `successor` (NULL: none) takes its place, with
- * the caller's reference. False, nothing done: it had left already. */
-bool server_remove_database(struct server *s, struct database *d, struct database *successor);
+/* Takes the database of that identity out of the list, or puts `successor` in its place (with the caller's reference), and closes what is
+ * attached to the old one (WebSockets with 1001 `module exited`). False, nothing done: there is none. change_lock is held. */
+bool server_remove_database(struct server *s, const struct lc_identity *id);
+bool server_replace_database(struct server *s, struct database *successor);
 /* Runs fn(arg) on a thread of its own, for which lc_server_run waits at its end. False: no thread to be had. */
 bool server_start_worker(struct server *s, void *(*fn)(void *arg), void *arg);
 void server_worker_ends(struct server *s); /* last act of such a thread */

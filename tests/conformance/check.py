@@ -19,7 +19,7 @@ for script, options in (('abi_cases.py', ['--quick']), ('http_cases.py', []), ('
     with tempfile.TemporaryDirectory() as temp:
         env = dict(os.environ, HOME=temp, XDG_CONFIG_HOME=temp)
         with open(os.path.join(temp, 'log'), 'wb') as log:
-            server = subprocess.Popen([binary, 'start', '--listen-addr', '127.0.0.1:0', '--data-dir', os.path.join(temp, 'data')], stdout=subprocess.PIPE, stderr=log, env=env)
+            server = subprocess.Popen([binary, 'start', '--listen-addr', '127.0.0.1:0', '--data-dir', os.path.join(temp, 'data'), '--time-budget-ms', '5000'], stdout=subprocess.PIPE, stderr=log, env=env)
         for line in server.stdout:
             m = re.search(rb'listening on (\S+)', line)
             if m: break

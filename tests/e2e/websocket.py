@@ -88,7 +88,9 @@ class Ws:
             fin, op, p = self.frame()
             if op == 9:
                 self.pings.append((time.time(), p))
-                if answer_pings: self.send(p, 10)
+                if answer_pings:
+                    try: self.send(p, 10)
+                    except (BrokenPipeError, ConnectionResetError): pass # what has arrived is still read
             elif op == 8: raise End(f'close {struct.unpack(">H", p[:2])[0] if p else None} {p[2:].decode()}')
             elif op == 10: return ('pong', p)
             else:
