@@ -76,7 +76,8 @@ $(LOADGEN): bench/loadgen.c
 
 test: setup ## every test, under AddressSanitizer and UBSan; ends with `N passed, N failed`
 	@$(MAKE) --no-print-directory VARIANT=asan tests binary loadgen
-	@$(MAKE) --no-print-directory -j1 modules clients
+	@$(MAKE) --no-print-directory modules
+	@$(MAKE) --no-print-directory clients
 	@tests/run build/asan
 
 modules: ## the WebAssembly modules of the sample, the benchmark and the tests, from source (cached)
@@ -109,7 +110,8 @@ asan: setup ## build with AddressSanitizer and UBSan
 
 tsan: setup ## build with ThreadSanitizer and run the threaded parts under it
 	@$(MAKE) --no-print-directory VARIANT=tsan tests binary loadgen
-	@$(MAKE) --no-print-directory -j1 modules clients
+	@$(MAKE) --no-print-directory modules
+	@$(MAKE) --no-print-directory clients
 	@tests/run-tsan
 
 format: ## clang-format over our code

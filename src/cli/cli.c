@@ -254,6 +254,13 @@ int lc_cli_usage_error(struct lc_cli *cli, const char *fmt, ...) {
   return 2;
 }
 
+bool lc_cli_confirmed_ok(struct lc_cli *cli, const struct lc_cli_args *args) {
+  const char *v = lc_cli_value(args, "confirmed");
+  if (!v || strcmp(v, "true") == 0 || strcmp(v, "false") == 0) return true;
+  lc_cli_usage_error(cli, "invalid value '%s' for '--confirmed <VALUE>'\n  [possible values: true, false]", v);
+  return false;
+}
+
 static const struct lc_cli_option *find_option(const struct lc_cli_option *list, const char *name, size_t len, char letter) {
   const struct lc_cli_option *o = list;
   while (o->name && !(name ? strlen(o->name) == len && strncmp(o->name, name, len) == 0 : o->letter && o->letter == letter)) o++;
@@ -453,6 +460,7 @@ int lc_cli_main(int argc, char **argv) {
   if (!cli.config) rc = lc_cli_fail(&cli, "%s", err.text);
   else if (lc_cli_config_is_new(cli.config) && !quiet && lc_cli_config_save(cli.config, &err) != LC_OK) fprintf(stderr, "Warning: %s\n", err.text);
   if (rc == 0) rc = lc_cli_dispatch(&cli, cli.program, commands, N_COMMANDS, n, rest);
+  if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout))) rc = lc_cli_fail(&cli, "could not write the output: %m");
   if (rc == 1 && cli.error.len) report(&cli);
   fflush(stdout);
   lc_cli_config_free(cli.config);

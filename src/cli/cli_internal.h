@@ -45,6 +45,8 @@ bool lc_cli_has(const struct lc_cli_args *args, const char *name);
 /* Runs argv[0..argc) as a subcommand of `commands` (n of them); prints usage and returns 2 when wrong. */
 int lc_cli_dispatch(struct lc_cli *cli, const char *prefix, const struct lc_cli_command *commands, unsigned n, int argc, char **argv);
 int lc_cli_usage_error(struct lc_cli *cli, const char *fmt, ...) LC_PRINTF(2, 3); /* returns 2 */
+/* False, with usage printed, if `--confirmed` is there and neither true nor false. */
+bool lc_cli_confirmed_ok(struct lc_cli *cli, const struct lc_cli_args *args);
 
 /* ---- one run (cli.c) ---- */
 

@@ -175,6 +175,7 @@ int lc_cli_cmd_env(struct lc_cli *cli, const struct lc_cli_args *args) {
   bool list = strcmp(args->positional[0], "list") == 0;
   if (!list && strcmp(args->positional[0], "get") != 0) return lc_cli_usage_error(cli, "unrecognized subcommand '%s'", args->positional[0]);
   if (args->n != (list ? 2 : 3)) return lc_cli_usage_error(cli, list ? "`env list` takes a database" : "`env get` takes a database and a key");
+  if (!lc_cli_confirmed_ok(cli, args)) return 2;
   if (!list && !env_key_ok(args->positional[2])) return lc_cli_fail(cli, "Invalid environment key name");
   struct lc_cli_target t;
   int rc = lc_cli_target(cli, args, args->positional[1], &t);

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { POLL_SECONDS = 2, MAX_POLLS = 900 };
+enum { POLL_SECONDS = 1, MAX_POLLS = 1800 };
 #define AUTH_HOST "https://spacetimedb.com"
 extern char **environ;
 

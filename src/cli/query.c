@@ -111,6 +111,7 @@ static int bad_arguments(struct lc_cli *cli, const struct lc_cli_target *t, cons
 
 int lc_cli_cmd_call(struct lc_cli *cli, const struct lc_cli_args *args) {
   const char *database;
+  if (!lc_cli_confirmed_ok(cli, args)) return 2;
   int first, rc = lc_cli_leading_database(cli, args, &database, &first);
   if (rc != 0) return rc;
   if (args->n <= first) return lc_cli_usage_error(cli, "the following required arguments were not provided:\n  <function>");
@@ -222,8 +223,6 @@ static int interactive_sql(struct lc_cli *cli, const struct lc_cli_target *t, co
   }
 }
 
-static bool is_bool(const char *v) { return !v || strcmp(v, "true") == 0 || strcmp(v, "false") == 0; }
-
 /* Reads `--format`; false (usage was printed) if it is neither. */
 static bool format_of(struct lc_cli *cli, const struct lc_cli_args *args, bool *json) {
   const char *f = lc_cli_value(args, "format");
@@ -237,7 +236,7 @@ int lc_cli_cmd_sql(struct lc_cli *cli, const struct lc_cli_args *args) {
   bool interactive = lc_cli_has(args, "interactive"), json;
   const char *confirmed = lc_cli_value(args, "confirmed");
   if (!format_of(cli, args, &json)) return 2;
-  if (!is_bool(confirmed)) return lc_cli_usage_error(cli, "invalid value '%s' for '--confirmed <VALUE>'\n  [possible values: true, false]", confirmed);
+  if (!lc_cli_confirmed_ok(cli, args)) return 2;
   if (interactive && args->n > 1) return lc_cli_usage_error(cli, "the argument '--interactive' cannot be used with '<query>'");
   if (!interactive && args->n == 0) return lc_cli_usage_error(cli, "the following required arguments were not provided:\n  <query>");
   const char *database = interactive || args->n == 2 ? args->positional[0] : NULL;

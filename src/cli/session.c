@@ -120,7 +120,7 @@ int lc_cli_login_direct(struct lc_cli *cli, const char *url, char **token) {
 /* True if the token was issued by a server itself and this one does not know it: every data folder has keys of its own. */
 static bool is_strange(struct lc_cli *cli, const char *url, const char *token) {
   struct lc_buf payload = {0};
-  bool own = jwt_payload(token, &payload) && memmem(payload.data, payload.len, "\"iss\":\"localhost\"", 17) != NULL;
+  bool own = jwt_payload(token, &payload) && payload.len && memmem(payload.data, payload.len, "\"iss\":\"localhost\"", 17) != NULL;
   lc_buf_free(&payload);
   if (!own) return false;
   char *path = lc_cli_format("%s/v1/ping", url);
