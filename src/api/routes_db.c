@@ -10,25 +10,31 @@ struct http_op {
   struct answer *answer;
   struct lc_auth_claims claims;
   struct lc_buf name, body;
-  bool confirmed, is_owner;
+  bool confirmed, is_owner, pending; /* pending: the answer comes later */
+  struct lc_connection_id conn;
+  const struct lc_function_def *procedure; struct lc_module *module; /* running */
   unsigned version;
   void (*run)(struct http_op *op, struct lc_db *db, uint64_t *wait_for);
 };
 
 static void op_free(struct http_op *op) {
   lc_auth_claims_release(&op->claims);
+  lc_module_unref(op->module);
   database_unref(op->database);
   lc_buf_free(&op->name);
   lc_buf_free(&op->body);
   lc_free(op);
 }
+static void finish_op(struct http_op *op, uint64_t wait_for) {
+  if (!lc_buf_ok(&op->answer->body)) answer_text(op->answer, 500, "out of memory");
+  server_answer(op->server, op->answer, op->database, op->confirmed ? wait_for : UINT64_MAX);
+  op_free(op);
+}
 static void run_op(struct lc_db *db, void *arg) {
   struct http_op *op = arg;
   uint64_t wait_for = UINT64_MAX;
   op->run(op, db, &wait_for);
-  if (!lc_buf_ok(&op->answer->body)) answer_text(op->answer, 500, "out of memory");
-  server_answer(op->server, op->answer, op->database, op->confirmed ? wait_for : UINT64_MAX);
-  op_free(op);
+  if (!op->pending) finish_op(op, wait_for);
 }
 static void submit(struct request *q, struct database *d, struct http_op *op) {
   struct lc_db_batch *batch = server_batch(lc_conn_thread(q->conn), d);
@@ -111,6 +117,22 @@ static void bad_arguments(struct http_op *op, struct lc_db *db, const char *kind
   lc_buf_printf(&op->answer->body, "invalid arguments for %s %.*s: %s", kind, (int)name.len, (const char *)name.data, err->text);
 }
 
+/* A procedure has ended: its connection goes, its caller gets the answer. */
+static void procedure_done(struct lc_db *db, void *arg, const struct lc_db_procedure_result *res) {
+  struct http_op *op = arg;
+  struct lc_error err = {0};
+  if (res->status == LC_OK) {
+    struct lc_reader r = lc_reader(res->value);
+    op->answer->content_type = "application/json";
+    if (lc_json_write_value(&op->answer->body, op->procedure->ok_type, op->procedure->typespace, &r, LC_JSON_U, &err) != LC_OK) answer_text(op->answer, 500, err.text);
+    durations(op->answer, (uint64_t)res->duration_us);
+  } else {
+    answer_text(op->answer, 500, res->error_text);
+  }
+  lc_db_http_disconnect(db, &op->claims.identity, &op->conn);
+  finish_op(op, lc_db_next_offset(db));
+}
+
 static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
   const struct lc_module_def *def = lc_db_module_def(db);
   struct lc_slice name = lc_buf_slice(&op->name);
@@ -133,17 +155,16 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
     if (lc_json_parse_args(lc_buf_slice(&op->body), procedure->params, procedure->typespace, &args, &err) != LC_OK) {
       bad_arguments(op, db, "procedure", &err);
     } else {
-      struct lc_buf ret = {0};
-      int64_t start = lc_env_system.now_us(NULL);
-      if (lc_db_http_procedure(db, &op->claims.identity, &conn, name, lc_buf_slice(&args), &ret, &err) == LC_OK) {
-        struct lc_reader r = lc_reader(lc_buf_slice(&ret));
-        op->answer->content_type = "application/json";
-        if (lc_json_write_value(&op->answer->body, procedure->ok_type, procedure->typespace, &r, LC_JSON_U, &err) != LC_OK) answer_text(op->answer, 500, err.text);
-        durations(op->answer, (uint64_t)(lc_env_system.now_us(NULL) - start));
-      } else {
-        answer_text(op->answer, 500, err.text);
-      }
-      lc_buf_free(&ret);
+      op->procedure = procedure;
+      op->module = lc_db_module_ref(db);
+      op->conn = conn;
+      struct lc_db_procedure_call c = {.caller = op->claims.identity, .connection_id = conn, .is_owner = op->is_owner, .confirmed = op->confirmed, .name = name, .args = lc_buf_slice(&args), .done = procedure_done, .arg = op};
+      op->pending = lc_db_start_procedure(db, &c, &err) == LC_OK;
+      if (!op->pending) answer_text(op->answer, 500, err.text);
+    }
+    if (op->pending) {
+      lc_buf_free(&args);
+      return;
     }
   } else {
     lc_db_log_bad_call(db, name, "reducer", false);

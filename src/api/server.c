@@ -449,6 +449,7 @@ static void stop(struct server *s) {
   wait_for_workers(s); /* who publishes gets an answer */
   if (net) lc_net_stop(net);
   atomic_store(&s->stopped, true);
+  lc_db_stop_procedures();
   wait_for_workers(s);
   if (net) {
     for (struct database *d = s->databases; d; d = d->next)

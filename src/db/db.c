@@ -24,7 +24,7 @@ struct lc_db_op *lc_db_batch_add(struct lc_db_batch *batch, enum lc_db_op_kind k
   return op;
 }
 
-static void batch_free(struct lc_db_batch *b) {
+void lc_db_batch_free(struct lc_db_batch *b) {
   lc_buf_free(&b->bytes);
   lc_free(b->ops);
   lc_free(b);
@@ -48,6 +48,7 @@ const struct lc_identity *lc_db_identity(const struct lc_db *db) { return &db->o
 const struct lc_identity *lc_db_owner(const struct lc_db *db) { return &db->options.owner_identity; }
 const struct lc_module_def *lc_db_module_def(struct lc_db *db) { return lc_module_definition(db->module); }
 const struct lc_hash *lc_db_program_hash(struct lc_db *db) { return lc_module_hash(db->module); }
+struct lc_module *lc_db_module_ref(struct lc_db *db) { return lc_module_ref(db->module); }
 struct lc_datastore *lc_db_datastore(struct lc_db *db) { return db->ds; }
 enum lc_status lc_db_logs(struct lc_db *db, uint64_t n_lines, struct lc_buf *out, struct lc_error *err) { return module_log_read(db->log, n_lines, out, err); }
 enum lc_status lc_db_logs_follow(struct lc_db *db, void (*fn)(void *, struct lc_slice), void *ctx) { return module_log_follow(db->log, fn, ctx); }
@@ -68,6 +69,7 @@ static void run_connect(struct lc_db *db, struct lc_db_client *c) {
 }
 
 static void run_disconnect(struct lc_db *db, struct lc_db_client *c) {
+  db_procedures_forget_client(db, c);
   if (c->is_connected) {
     lc_live_drop_client(db->live, c);
     db_disconnect(db, &c->identity, &c->connection_id);
@@ -118,49 +120,6 @@ static void run_one_off(struct lc_db *db, struct lc_db_client *c, const struct l
   c->ops->one_off_result(c, op, st == LC_OK ? &rows : NULL, st == LC_OK ? NULL : err.text);
 }
 
-/* Runs a procedure and appends its value to `ret`; LC_NOT_FOUND, LC_INVALID (arguments), LC_BUDGET, LC_TRAP with the texts of spec/03 §12. */
-static enum lc_status procedure(struct lc_db *db, const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, struct lc_slice name, struct lc_slice args, int64_t now,
-                                struct lc_buf *ret, struct lc_error *err) {
-  const struct lc_module_def *def = lc_module_definition(db->module);
-  const struct lc_function_def *fn = NULL;
-  uint32_t id = 0;
-  for (uint32_t i = 0; i < def->n_procedures && !fn; i++) {
-    if (!lc_slice_eq(def->procedures[i].name, name) || (def->procedures[i].is_private && !is_owner)) continue;
-    fn = &def->procedures[i];
-    id = i;
-  }
-  if (!fn) return lc_fail(err, LC_NOT_FOUND, "No such procedure");
-  struct lc_reader r = lc_reader(args);
-  if (lc_bsatn_validate(fn->params, fn->typespace, &r, err) != LC_OK) return lc_fail_context(err, "invalid arguments for procedure %.*s", (int)name.len, (const char *)name.data);
-  if (db_need_instance(db, err) != LC_OK) return lc_fail_context(err, "The module instance encountered a fatal error");
-  struct lc_call_args call = {.function_name = fn->name, .id = id, .sender = *sender, .connection_id = *conn, .timestamp_us = now, .args = args};
-  struct lc_call_result res;
-  lc_instance_call_procedure(db->instance, &call, ret, &res);
-  enum lc_status st = LC_OK;
-  if (res.status == LC_CALL_BUDGET) st = lc_fail(err, LC_BUDGET, "Procedure terminated due to insufficient budget");
-  else if (res.status != LC_CALL_OK) st = lc_fail(err, LC_TRAP, "The module instance encountered a fatal error: %.*s", (int)res.message.len, (const char *)res.message.data);
-  if (res.instance_dead) {
-    lc_instance_free(db->instance);
-    db->instance = NULL;
-  }
-  return st;
-}
-static void run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args) {
-  const struct lc_env *env = db->options.env;
-  struct lc_error err = {0};
-  struct lc_buf ret = {0};
-  int64_t now = env->now_us(env->ctx);
-  enum lc_status st = procedure(db, &c->identity, &c->connection_id, c->is_owner, name, args, now, &ret, &err);
-  struct lc_slice value = lc_buf_slice(&ret);
-  db_mark_dirty(db, c);
-  c->ops->procedure_result(c, op, st == LC_OK ? &value : NULL, st == LC_OK ? NULL : err.text, st == LC_OK ? now : 0, st == LC_OK ? env->now_us(env->ctx) - now : 0);
-  lc_buf_free(&ret);
-}
-enum lc_status lc_db_http_procedure(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, struct lc_slice name, struct lc_slice args, struct lc_buf *ret, struct lc_error *err) {
-  bool is_owner = memcmp(caller, &db->options.owner_identity, sizeof *caller) == 0;
-  return procedure(db, caller, conn, is_owner, name, args, db->options.env->now_us(db->options.env->ctx), ret, err);
-}
-
 static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct lc_db_op *op) {
   struct lc_slice name = lc_slice(b->bytes.data + op->name_at, op->name_len);
   struct lc_slice args = lc_slice(b->bytes.data + op->args_at, op->args_len);
@@ -170,7 +129,7 @@ static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct l
   if (op->kind > LC_OP_DISCONNECT && op->kind != LC_OP_FUNCTION && !c->is_connected) return;
   switch (op->kind) {
   case LC_OP_CALL_REDUCER: db_call_reducer(db, c, op, name, args, &c->identity, &c->connection_id, c->is_owner, &outcome); break;
-  case LC_OP_CALL_PROCEDURE: run_procedure(db, c, op, name, args); break;
+  case LC_OP_CALL_PROCEDURE: db_run_procedure(db, c, op, name, args); break;
   case LC_OP_CONNECT: run_connect(db, c); break;
   case LC_OP_DISCONNECT: run_disconnect(db, c); break;
   case LC_OP_SUBSCRIBE: run_subscribe(db, c, op, args); break;
@@ -201,7 +160,7 @@ static struct lc_db_outbox_entry *outbox_add(struct lc_db *db, struct lc_db_clie
   return &o->entries[o->n++];
 }
 
-static void hand_over(struct lc_db *db) {
+void db_hand_over(struct lc_db *db) {
   if (db->wal) lc_wal_submit(db->wal);
   for (struct lc_db_client *c = db->dirty, *next; c; c = next) {
     next = c->dirty_next;
@@ -225,7 +184,7 @@ static void hand_over(struct lc_db *db) {
 }
 
 /* Takes every batch that waits and executes them, oldest first. */
-static bool drain_once(struct lc_db *db) {
+bool db_drain(struct lc_db *db) {
   struct lc_db_batch *newest = atomic_exchange_explicit(&db->inbox, NULL, memory_order_acquire), *oldest = NULL;
   if (!newest) return false;
   while (newest) {
@@ -238,9 +197,9 @@ static bool drain_once(struct lc_db *db) {
     struct lc_db_batch *b = oldest;
     oldest = b->next;
     for (uint32_t i = 0; i < b->n_ops; i++) run_op(db, b, &b->ops[i]);
-    batch_free(b);
+    lc_db_batch_free(b);
   }
-  hand_over(db);
+  db_hand_over(db);
   return true;
 }
 
@@ -248,16 +207,16 @@ bool lc_db_run(struct lc_db *db) {
   const struct lc_env *env = db->options.env;
   bool ran = false;
   while (atomic_load_explicit(&db->inbox, memory_order_seq_cst)) {
-    if (atomic_exchange_explicit(&db->baton_held, true, memory_order_acquire)) return ran; /* the holder will look again */
+    if (!db_baton_try(db)) return ran; /* the holder will look again */
     int64_t start = env->monotonic_ns(env->ctx);
-    bool more = true, hogs = false;
-    while (more && !hogs) {
-      more = drain_once(db);
+    bool more = true, enough = false;
+    while (more && !enough) {
+      more = db_drain(db);
       ran = ran || more;
-      hogs = more && env->monotonic_ns(env->ctx) - start > DRAIN_LIMIT_NS;
+      enough = more && (db_baton_wanted(db) || env->monotonic_ns(env->ctx) - start > DRAIN_LIMIT_NS);
     }
-    atomic_store_explicit(&db->baton_held, false, memory_order_seq_cst);
-    if (hogs && atomic_load_explicit(&db->inbox, memory_order_seq_cst)) {
+    db_baton_give(db);
+    if (enough && atomic_load_explicit(&db->inbox, memory_order_seq_cst)) {
       db->options.callbacks.wake(db->options.callbacks.ctx, db);
       return true;
     }

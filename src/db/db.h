@@ -71,6 +71,8 @@ struct lc_db_batch *lc_db_batch_new(void);
 /* Appends an op (zeroed) and returns it; NULL when out of memory. The pointer is valid until the next add. */
 struct lc_db_op *lc_db_batch_add(struct lc_db_batch *batch, enum lc_db_op_kind kind, struct lc_db_client *client);
 
+void lc_db_batch_free(struct lc_db_batch *batch); /* one that was not submitted */
+
 struct lc_db_outbox_entry { struct lc_db_client *client; struct lc_buf bytes; bool closed; /* last entry of this client */ };
 struct lc_db_outbox { struct lc_db_outbox *next; struct lc_db *db; uint64_t release_offset; /* UINT64_MAX: nothing to wait for */ uint32_t n, cap; struct lc_db_outbox_entry *entries; };
 void lc_db_outbox_free(struct lc_db_outbox *o);
@@ -100,6 +102,8 @@ struct lc_db_options {
 enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program, uint8_t program_kind, struct lc_db **out, struct lc_error *err);
 /* Stops accepting, drains, flushes the log, frees. */
 void lc_db_close(struct lc_db *db);
+/* Ends every procedure of the process and waits for them and their threads; no more are started. Before the last lc_db_run of a server. */
+void lc_db_stop_procedures(void);
 void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch); /* ownership passes; any thread; wakes nobody */
 /* Takes the baton if free and drains the inbox; returns true if it ran something. */
 bool lc_db_run(struct lc_db *db);
@@ -110,6 +114,7 @@ const struct lc_identity *lc_db_owner(const struct lc_db *db);
 /* ---- only inside an LC_OP_FUNCTION (baton held) ---- */
 const struct lc_module_def *lc_db_module_def(struct lc_db *db);
 const struct lc_hash *lc_db_program_hash(struct lc_db *db);
+struct lc_module *lc_db_module_ref(struct lc_db *db); /* the running program, with a reference for the caller */
 struct lc_datastore *lc_db_datastore(struct lc_db *db);
 /* Work for HTTP happens between a connect and a disconnect with a fresh connection id (spec/06 §9.2). Connect may be refused: LC_INVALID (reducer
  * error), LC_BUDGET, LC_TRAP; then there is no disconnect. */
@@ -118,8 +123,23 @@ void lc_db_http_disconnect(struct lc_db *db, const struct lc_identity *caller, c
 uint64_t lc_db_next_offset(struct lc_db *db); /* what an answer about the present state must wait for */
 /* Calls a reducer; args: BSATN. out->message is valid until the next transaction. */
 void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, struct lc_slice reducer, struct lc_slice args, struct lc_reducer_outcome *out);
-/* Calls a procedure and appends its BSATN value to `ret`; errors as text. */
-enum lc_status lc_db_http_procedure(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, struct lc_slice name, struct lc_slice args, struct lc_buf *ret, struct lc_error *err);
+/* A procedure, or an HTTP handler, as somebody asks for it; what it holds is copied. It runs on a thread of its own. done (may be NULL) is called
+ * exactly once with the baton held, unless the start failed. status: LC_OK, LC_TRAP, LC_BUDGET, LC_CLOSED (the database goes). */
+struct lc_db_procedure_result {
+  enum lc_status status; const char *error_text; /* as its caller sees it (spec/03 §12) */
+  struct lc_slice value, body;       /* BSATN value; a handler's HttpResponse and its body */
+  int64_t timestamp_us, duration_us;
+};
+struct lc_db_procedure_call {
+  struct lc_identity caller; struct lc_connection_id connection_id;
+  bool is_owner, confirmed;          /* confirmed: its transactions wait for the log */
+  struct lc_slice name, args;
+  void (*done)(struct lc_db *db, void *arg, const struct lc_db_procedure_result *r); void *arg;
+};
+/* LC_NOT_FOUND, LC_INVALID (arguments), LC_NOMEM, LC_CLOSED, with the text for the caller. */
+enum lc_status lc_db_start_procedure(struct lc_db *db, const struct lc_db_procedure_call *call, struct lc_error *err);
+/* call->name is that of a handler in the definition, call->args the BSATN HttpRequest, call->caller a fresh identity with jwt_payload (spec/07 §3.3). */
+enum lc_status lc_db_start_http_handler(struct lc_db *db, const struct lc_db_procedure_call *call, struct lc_slice jwt_payload, struct lc_slice body, struct lc_error *err);
 /* Line in the module log about a call that could not be made (spec/04 §3.6); kind: "reducer" or "procedure". */
 void lc_db_log_bad_call(struct lc_db *db, struct lc_slice function, const char *kind, bool exists);
 /* HTTP SQL statement: appends the result JSON object of spec/04 §3.7 (schema, rows, total_duration_micros, stats) to out. *tx_offset as above. */

@@ -16,6 +16,10 @@ struct lc_db {
   /* inbox: Treiber stack of batches, newest first; any thread pushes, the baton holder takes all */
   _Atomic(struct lc_db_batch *) inbox;
   atomic_bool baton_held;
+  atomic_uint baton_waiters;                  /* threads that block for it (baton.c) */
+  pthread_mutex_t baton_mutex;
+  pthread_cond_t baton_cond;
+  bool baton_granted;                         /* under baton_mutex: it was left to a waiter */
   atomic_bool closing;
   atomic_bool log_failed;                     /* the commit log failed: the database answers nothing more */
 
@@ -27,6 +31,11 @@ struct lc_db {
   struct lc_instance *instance;               /* NULL after a trap: made anew by the next call */
   struct lc_host_env host_env;
   struct name_index reducers;
+  struct procedure_job *jobs;                 /* procedures waiting and running; this and the next two under the pool's lock (procedures.c) */
+  uint32_t n_running;
+  struct procedure_instance *idle_instances;
+  _Atomic uint64_t immediate_bytes;           /* of calls queued by volatile_nonatomic_schedule_immediate */
+  bool is_open;                               /* lc_db_open has returned it */
   int32_t connect_reducer, disconnect_reducer, init_reducer; /* -1: none */
 
   uint64_t next_offset;                       /* of the transaction log; counts in memory too */
@@ -55,6 +64,26 @@ void db_invoke(struct lc_db *db, struct lc_tx *tx, uint32_t index, const struct 
 int32_t db_find_reducer(const struct lc_db *db, struct lc_slice name); /* -1: none */
 enum lc_status db_set_module(struct lc_db *db, struct lc_module *m, struct lc_instance *inst); /* takes over both references */
 void db_mark_dirty(struct lc_db *db, struct lc_db_client *c);
+
+/* ---- baton.c ---- */
+void db_baton_init(struct lc_db *db);
+void db_baton_destroy(struct lc_db *db);
+bool db_baton_try(struct lc_db *db);
+void db_baton_take(struct lc_db *db);    /* blocks; not for network threads */
+void db_baton_give(struct lc_db *db);    /* to a waiter, if there is one. The caller looks at the inbox afterwards */
+bool db_baton_wanted(struct lc_db *db);  /* somebody blocks for it: give it soon */
+void db_baton_leave(struct lc_db *db);   /* for who took it: runs what arrived meanwhile once, then gives it */
+
+/* ---- db.c ---- */
+void db_hand_over(struct lc_db *db);     /* output so far to log and network threads */
+bool db_drain(struct lc_db *db);         /* runs what waits in the inbox now; false: nothing did */
+
+/* ---- procedures.c: long calls on threads of their own ---- */
+void db_run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args);
+void db_procedures_forget_client(struct lc_db *db, struct lc_db_client *c); /* it leaves: nobody is told any more */
+void db_procedures_close(struct lc_db *db); /* ends all and waits; not with the baton */
+/* volatile_nonatomic_schedule_immediate; host_env.ctx is the database */
+void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice args);
 
 /* ---- module_log.c: JSON lines by UTC day in DIR/module_logs; in memory (last 1 MiB) without a directory ---- */
 struct module_log *module_log_open(const char *dir, struct lc_error *err);

@@ -13,9 +13,6 @@ static void on_module_log(void *ctx, const struct lc_module_log_record *rec) {
   module_log_record(db->log, rec);
 }
 
-/* A procedure's transaction: no inputs, broadcast without a caller. */
-static void on_commit(void *ctx, struct lc_tx *tx) { db_commit(ctx, tx, NULL); }
-
 static void on_durable(void *ctx, uint64_t durable_end) {
   struct lc_db *db = ctx;
   db->options.callbacks.durable(db->options.callbacks.ctx, db, durable_end);
@@ -177,12 +174,13 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   db->options = *o;
   db->dir = o->dir ? lc_strdup_n(o->dir, strlen(o->dir)) : NULL;
   db->options.dir = db->dir;
+  db_baton_init(db);
   db->connect_reducer = db->disconnect_reducer = db->init_reducer = -1;
   db->outboxes = lc_alloc_zero((size_t)o->n_threads * 2 + 2, sizeof(struct lc_db_outbox *));
   enum lc_status st = db->outboxes && (!o->dir || db->dir) ? lc_datastore_new(o->env, &db->ds, err) : lc_fail(err, LC_NOMEM, "out of memory");
   if (st == LC_OK && !(db->live = lc_live_new(db->ds))) st = lc_fail(err, LC_NOMEM, "out of memory");
   db->host_env = (struct lc_host_env){
-      .env = o->env, .ds = db->ds, .database_identity = o->database_identity, .ctx = db, .log = on_module_log, .commit_tx = on_commit};
+      .env = o->env, .ds = db->ds, .database_identity = o->database_identity, .ctx = db, .log = on_module_log, .schedule_immediate = db_schedule_immediate};
   bool is_new = program.data != NULL;
   /* the log of a database that may never be lives in memory until it is born */
   if (st == LC_OK && !(db->log = module_log_open(is_new ? NULL : db->dir, err))) st = err->status;
@@ -206,12 +204,15 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
     lc_db_close(db);
     return st;
   }
+  db->is_open = true;
+  lc_db_run(db); /* what init asked for */
   *out = db;
   return LC_OK;
 }
 
 void lc_db_close(struct lc_db *db) {
   if (!db) return;
+  db_procedures_close(db);
   if (db->options.callbacks.deliver && db->log) lc_db_run(db);
   if (db->wal) lc_wal_close(db->wal);
   lc_live_free(db->live);
@@ -221,6 +222,7 @@ void lc_db_close(struct lc_db *db) {
   module_log_close(db->log);
   lc_buf_free(&db->record);
   lc_free(db->reducers.slots);
+  db_baton_destroy(db);
   lc_free(db->outboxes);
   lc_free(db->dir);
   lc_free(db);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { SEGMENT_HEADER_BYTES = 10, COMMIT_HEADER_BYTES = 22, CRC_BYTES = 4, BACKLOG_LIMIT_BYTES = 64 << 20, PATH_BYTES = 4096, MAX_PAYLOAD_BYTES = 1 << 30 };
 static const uint8_t segment_header[SEGMENT_HEADER_BYTES] = {0x28, 0x64, 0x73, 0x29, 0x5e, 0x32, 1, 0, 0, 0}; /* "(ds)^2", version 1, CRC-32C */
@@ -330,6 +331,23 @@ bool lc_wal_wait_durable(struct lc_wal *w, uint64_t end) {
   bool ok = lc_wal_durable_end(w) >= end;
   pthread_mutex_unlock(&w->mutex);
   return ok;
+}
+
+enum lc_status lc_wal_wait_durable_for(struct lc_wal *w, uint64_t end, uint64_t timeout_ms) {
+  struct timespec until;
+  int rc = 0;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += (time_t)(timeout_ms / 1000);
+  until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_sec++;
+    until.tv_nsec -= 1000000000;
+  }
+  pthread_mutex_lock(&w->mutex);
+  while (rc == 0 && !w->failed && lc_wal_durable_end(w) < end) rc = pthread_cond_timedwait(&w->room, &w->mutex, &until);
+  bool ok = lc_wal_durable_end(w) >= end, failed = w->failed;
+  pthread_mutex_unlock(&w->mutex);
+  return ok ? LC_OK : failed ? LC_IO : LC_LIMIT;
 }
 
 /* ---- writer ---- */

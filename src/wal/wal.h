@@ -48,6 +48,7 @@ void lc_wal_submit(struct lc_wal *wal);
 uint64_t lc_wal_next_offset(const struct lc_wal *wal);                 /* appending thread */
 uint64_t lc_wal_durable_end(const struct lc_wal *wal);                 /* offset of the last durable transaction + 1; any thread */
 bool lc_wal_wait_durable(struct lc_wal *wal, uint64_t end);            /* false: the log has failed */
+enum lc_status lc_wal_wait_durable_for(struct lc_wal *wal, uint64_t end, uint64_t timeout_ms); /* LC_IO: the log has failed; LC_LIMIT: not in that time */
 void lc_wal_close(struct lc_wal *wal);                                 /* writes what is submitted, frees */
 
 #endif
