@@ -62,6 +62,9 @@ void *lc_alloc(size_t size_bytes) LC_NODISCARD;
 void *lc_alloc_zero(size_t count, size_t size_bytes) LC_NODISCARD;
 void *lc_realloc(void *p, size_t size_bytes) LC_NODISCARD;
 void lc_free(void *p);
+/* Tests make allocations fail with it: asked before each one (also of regions that a folder maps itself), true: this one fails. NULL but in tests. */
+extern bool (*lc_alloc_may_fail)(size_t size_bytes);
+static inline bool lc_alloc_allowed(size_t size_bytes) { return __builtin_expect(!lc_alloc_may_fail, 1) || !lc_alloc_may_fail(size_bytes); }
 char *lc_strdup_n(const void *text, size_t len) LC_NODISCARD; /* NUL-terminated copy of len bytes */
 
 /* ---- slices ---- */

@@ -2,9 +2,11 @@
 #include "base.h"
 #include <stdlib.h>
 
-void *lc_alloc(size_t size_bytes) { return malloc(size_bytes ? size_bytes : 1); }
-void *lc_alloc_zero(size_t count, size_t size_bytes) { return calloc(count ? count : 1, size_bytes ? size_bytes : 1); }
-void *lc_realloc(void *p, size_t size_bytes) { return realloc(p, size_bytes ? size_bytes : 1); }
+bool (*lc_alloc_may_fail)(size_t size_bytes);
+
+void *lc_alloc(size_t size_bytes) { return lc_alloc_allowed(size_bytes) ? malloc(size_bytes ? size_bytes : 1) : NULL; }
+void *lc_alloc_zero(size_t count, size_t size_bytes) { return lc_alloc_allowed(count * size_bytes) ? calloc(count ? count : 1, size_bytes ? size_bytes : 1) : NULL; }
+void *lc_realloc(void *p, size_t size_bytes) { return lc_alloc_allowed(size_bytes) ? realloc(p, size_bytes ? size_bytes : 1) : NULL; }
 void lc_free(void *p) { free(p); }
 
 char *lc_strdup_n(const void *text, size_t len) {

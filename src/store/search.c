@@ -1,6 +1,15 @@
 /* Owns: finding places in trees: prefix targets, inner nodes, leaves, finds, cursors. Changes nothing; on a snapshot any thread may call it. */
 #include "store_internal.h"
 
+#define INLINE static inline __attribute__((always_inline))
+
+/* The best code for the processor is chosen when the program starts; ThreadSanitizer is not there yet at that moment. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define FOR_THIS_PROCESSOR __attribute__((target_clones("avx2", "default"), optimize("O3")))
+#else
+#define FOR_THIS_PROCESSOR
+#endif
+
 /* ---- targets ---- */
 
 /* The place "first entry >= key" (or > key when `after`), in prefixes: entries with a prefix below `low` lie before it, above `high` behind it;
@@ -17,17 +26,13 @@ void target_set(const struct lc_tree *t, struct target *x, const uint8_t *key, u
     return;
   }
   uint8_t bits = s->part_bits[n_parts];
-  x->low = lc_key_prefix(s, key, n_parts);
+  x->low = t->is_number && n_parts ? step_value(&s->steps[0], key) : lc_key_prefix(s, key, n_parts);
   x->decided = bits != 255;
   x->high = bits == 255 || bits == 64 ? x->low : x->low | (UINT64_MAX >> bits);
 }
 
-/* The best code for the processor is chosen when the program starts; ThreadSanitizer is not there yet at that moment. */
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-#define FOR_THIS_PROCESSOR __attribute__((target_clones("avx2", "default"), optimize("O3")))
-#else
-#define FOR_THIS_PROCESSOR
-#endif
+/* ---- inner nodes ---- */
+
 /* Number of values in a[0..n) that are <= v: no branch per value. */
 FOR_THIS_PROCESSOR static uint32_t count_at_most(const int64_t *a, uint32_t n, int64_t v) {
   uint64_t count = 0;
@@ -36,30 +41,35 @@ FOR_THIS_PROCESSOR static uint32_t count_at_most(const int64_t *a, uint32_t n, i
 }
 static uint32_t lower_bound(const int64_t *a, uint32_t n, int64_t v) { return v == INT64_MIN ? 0 : count_at_most(a, n, v - 1); }
 
-static int compare_separator(const struct lc_tree *t, const uint8_t *separator, const struct target *x) {
-  const struct lc_key_spec *s = &t->key;
-  const uint8_t *key = x->key;
-  for (uint32_t i = 0; i < x->n_parts; i++) {
-    const struct lc_type *type = s->entry_type->fields[s->columns[i]].type;
-    int c = lc_bsatn_compare(type, separator, key);
-    if (c) return c;
-    if (i + 1 == x->n_parts) break;
-    separator = lc_bsatn_skip(type, separator);
-    key = lc_bsatn_skip(type, key);
-  }
-  return 0;
+/* The same over the padded separators of an exact node: which sixteen, then where among them. */
+INLINE uint32_t exact_at_most(const struct lc_tree_node *n, int64_t v) {
+  const int64_t *a = prefixes(n);
+  uint64_t block = 0, count = 0;
+  for (unsigned i = 15; i + 16 < EXACT_SEPARATORS; i += 16) block += a[i] <= v;
+  const int64_t *b = a + 16 * block;
+  for (unsigned i = 0; i < 16; i++) count += b[i] <= v;
+  uint32_t at = (uint32_t)(16 * block + count), last = n->n - 1u;
+  return at < last ? at : last;
 }
+FOR_THIS_PROCESSOR static uint32_t exact_child_index(const struct lc_tree_node *n, int64_t v) { return exact_at_most(n, v); }
 
-uint32_t child_index(const struct lc_tree *t, const struct lc_tree_node *n, const struct target *x) {
-  const int64_t *a = separators(n);
+static uint32_t child_index(const struct lc_tree *t, const struct lc_tree_node *n, const struct target *x) {
   if (!x->key) return 0;
   /* a full key equal to a separator is in the child to its right; of a part of the key, equal entries may begin left of it */
   bool right = x->n_parts == t->key.n_parts || x->after;
-  if (x->decided) return right ? count_at_most(a, n->n - 1, flipped(x->high)) : lower_bound(a, n->n - 1, flipped(x->low));
-  uint32_t low = lower_bound(a, n->n - 1, flipped(x->low)), high = count_at_most(a, n->n - 1, flipped(x->high));
+  if (t->key.is_exact) {
+    if (right) return exact_child_index(n, flipped(x->high));
+    return x->low == 0 ? 0 : exact_child_index(n, flipped(x->low - 1));
+  }
+  const int64_t *a = prefixes(n);
+  uint32_t m = n->n - 1u;
+  if (x->decided) return right ? count_at_most(a, m, flipped(x->high)) : lower_bound(a, m, flipped(x->low));
+  uint32_t low = lower_bound(a, m, flipped(x->low)), high = low;
+  while (high < m && a[high] == flipped(x->low)) high++;
   while (low < high) {
     uint32_t mid = (low + high) / 2;
-    int c = compare_separator(t, separator_blobs(t, n)[mid]->data, x);
+    struct lc_slice separator = slot_bytes(n, mid);
+    int c = separator.len ? key_compare(&t->key, separator.data, x->key, x->n_parts) : -1;
     if (right ? c <= 0 : c < 0) low = mid + 1;
     else high = mid;
   }
@@ -68,7 +78,7 @@ uint32_t child_index(const struct lc_tree *t, const struct lc_tree_node *n, cons
 
 /* ---- leaves ---- */
 
-static inline __attribute__((always_inline)) uint64_t load(const uint8_t *p, unsigned bytes) {
+INLINE uint64_t load(const uint8_t *p, unsigned bytes) {
   if (bytes == 4) {
     uint32_t v;
     memcpy(&v, p, 4);
@@ -88,7 +98,7 @@ static inline __attribute__((always_inline)) uint64_t load(const uint8_t *p, uns
 }
 /* First i with value(i) >= v (or > v) over ascending numbers that lie `step` bytes apart. Keys are often handed out in order, so a guess by the
  * ends narrows the place first; the rest is halving without branches. */
-static inline __attribute__((always_inline)) uint32_t halve(const uint8_t *base, uint32_t n, uint32_t step, unsigned bytes, uint64_t flip, uint64_t v, bool strictly) {
+INLINE uint32_t halve(const uint8_t *base, uint32_t n, uint32_t step, unsigned bytes, uint64_t flip, uint64_t v, bool strictly) {
   enum { NEAR = 4 };
   uint32_t from = 0, len = n;
   if (n == 0) return 0;
@@ -115,12 +125,13 @@ static inline __attribute__((always_inline)) uint32_t halve(const uint8_t *base,
   return (uint32_t)((size_t)(at - base) / step) + (strictly ? m <= v : m < v);
 }
 
-static inline __attribute__((always_inline)) uint32_t packed_bound(const struct lc_tree *t, const struct lc_tree_node *n, uint64_t v, bool strictly) {
+/* A packed leaf whose prefix is one integer step in the entry. */
+INLINE uint32_t packed_bound(const struct lc_tree *t, const struct lc_tree_node *n, uint64_t v, bool strictly) {
   const struct lc_prefix_step *p = &t->key.steps[0];
   const uint8_t *base = n->cells + p->entry_offset;
   uint32_t step = t->entry_size_bytes;
   /* compare in the number's own width: the prefix has it shifted up */
-  uint64_t flip = p->is_signed ? (uint64_t)1 << (p->bytes * 8 - 1) : 0, own = v >> p->shift;
+  uint64_t flip = (uint64_t)p->kind << (p->bytes * 8 - 1), own = v >> p->shift;
   switch (p->bytes) {
   case 4: return step == 12 ? halve(base, n->n, 12, 4, flip, own, strictly) : halve(base, n->n, step, 4, flip, own, strictly);
   case 8: return halve(base, n->n, step, 8, flip, own, strictly);
@@ -129,65 +140,45 @@ static inline __attribute__((always_inline)) uint32_t packed_bound(const struct 
   }
 }
 
-static uint64_t packed_prefix(const struct lc_key_spec *s, const uint8_t *entry) {
-  uint64_t v = 0;
-  for (uint32_t i = 0; i < s->n_steps; i++) {
-    const struct lc_prefix_step *p = &s->steps[i];
-    uint64_t x = load(entry + p->entry_offset, p->bytes);
-    if (p->is_signed) x ^= (uint64_t)1 << (p->bytes * 8 - 1);
-    v |= x << p->shift;
-  }
-  return v;
+static int compare_entry(const struct lc_tree *t, const struct lc_tree_node *n, uint32_t i, const struct target *x) {
+  return lc_key_compare_entry(&t->key, leaf_entry(t, n, i).data, x->key, x->n_parts);
 }
-
 static uint32_t bound_full(const struct lc_tree *t, const struct lc_tree_node *n, const struct target *x, uint32_t low, uint32_t high) {
   while (low < high) {
     uint32_t mid = (low + high) / 2;
-    int c = lc_key_compare_entry(&t->key, leaf_entry(t, n, mid).data, x->key, x->n_parts);
+    int c = compare_entry(t, n, mid, x);
     if (c < 0 || (x->after && c == 0)) low = mid + 1;
     else high = mid;
   }
   return low;
 }
 
-uint32_t leaf_index(const struct lc_tree *t, const struct lc_tree_node *n, const struct target *x) {
+static uint32_t leaf_index(const struct lc_tree *t, const struct lc_tree_node *n, const struct target *x) {
   const struct lc_key_spec *s = &t->key;
   if (!x->key) return 0;
-  if (t->entry_size_bytes != LC_SIZE_DYNAMIC) {
-    if (s->n_steps == 1 && s->steps_in_entry) {
-      if (x->decided) return packed_bound(t, n, x->after ? x->high : x->low, x->after);
-      uint32_t low = packed_bound(t, n, x->low, false), high = low;
-      if (low < n->n && packed_prefix(s, leaf_entry(t, n, low).data) == x->low) high = packed_bound(t, n, x->high, true);
-      return bound_full(t, n, x, low, high);
-    }
-    if (!s->steps_in_entry || s->n_steps == 0) return bound_full(t, n, x, 0, n->n);
-    uint32_t low = 0, high = n->n;
-    while (low < high) {
-      uint32_t mid = (low + high) / 2;
-      const uint8_t *entry = n->cells + (size_t)mid * t->entry_size_bytes;
-      uint64_t p = packed_prefix(s, entry);
-      bool before;
-      if (x->decided || p < x->low || p > x->high) {
-        before = x->after ? p <= x->high : p < x->low;
-      } else {
-        int c = lc_key_compare_entry(s, entry, x->key, x->n_parts);
-        before = c < 0 || (x->after && c == 0);
-      }
-      if (before) low = mid + 1;
-      else high = mid;
-    }
-    return low;
+  if (is_slotted(t)) {
+    const int64_t *a = prefixes(n);
+    if (x->decided) return x->after ? count_at_most(a, n->n, flipped(x->high)) : lower_bound(a, n->n, flipped(x->low));
+    uint32_t low = lower_bound(a, n->n, flipped(x->low)), high = low;
+    while (high < n->n && a[high] == flipped(x->low)) high++;
+    return bound_full(t, n, x, low, high);
   }
-  const struct blob_cell *cells = (const struct blob_cell *)(const void *)n->cells;
+  if (!s->steps_in_entry || s->n_steps == 0) return bound_full(t, n, x, 0, n->n);
+  if (s->n_steps == 1 && s->steps[0].kind != LC_STEP_FLOAT) {
+    if (x->decided) return packed_bound(t, n, x->after ? x->high : x->low, x->after);
+    uint32_t low = packed_bound(t, n, x->low, false), high = low;
+    if (low < n->n && steps_prefix(s, leaf_entry(t, n, low).data) == x->low) high = packed_bound(t, n, x->high, true);
+    return bound_full(t, n, x, low, high);
+  }
   uint32_t low = 0, high = n->n;
   while (low < high) {
     uint32_t mid = (low + high) / 2;
-    uint64_t p = cells[mid].prefix;
+    uint64_t p = steps_prefix(s, n->cells + (size_t)mid * t->entry_size_bytes);
     bool before;
     if (x->decided || p < x->low || p > x->high) {
       before = x->after ? p <= x->high : p < x->low;
     } else {
-      int c = lc_key_compare_entry(s, cells[mid].blob->data, x->key, x->n_parts);
+      int c = compare_entry(t, n, mid, x);
       before = c < 0 || (x->after && c == 0);
     }
     if (before) low = mid + 1;
@@ -196,79 +187,102 @@ uint32_t leaf_index(const struct lc_tree *t, const struct lc_tree_node *n, const
   return low;
 }
 
-/* True if entry i of a leaf has exactly the target's key. */
-static bool entry_is(const struct lc_tree *t, const struct lc_tree_node *n, uint32_t i, const struct target *x) {
+bool entry_is(const struct lc_tree *t, const struct lc_tree_node *n, uint32_t i, const struct target *x) {
   if (i >= n->n) return false;
-  if (t->entry_size_bytes == LC_SIZE_DYNAMIC) {
-    const struct blob_cell *c = (const struct blob_cell *)(const void *)n->cells + i;
-    return c->prefix == x->low && (t->key.is_exact || lc_key_compare_entry(&t->key, c->blob->data, x->key, x->n_parts) == 0);
-  }
-  const uint8_t *entry = n->cells + (size_t)i * t->entry_size_bytes;
-  if (t->key.is_exact && t->key.steps_in_entry) return packed_prefix(&t->key, entry) == x->low;
-  return lc_key_compare_entry(&t->key, entry, x->key, x->n_parts) == 0;
+  if (is_slotted(t)) return prefixes(n)[i] == flipped(x->low) && (t->key.is_exact || compare_entry(t, n, i, x) == 0);
+  if (t->key.is_exact && t->key.steps_in_entry) return steps_prefix(&t->key, n->cells + (size_t)i * t->entry_size_bytes) == x->low;
+  return compare_entry(t, n, i, x) == 0;
 }
 
-/* Every line of a leaf; of an inner node the header and the separators. */
-static inline void prefetch_node(const struct lc_tree_node *n) {
-  for (unsigned line = 0; line < LEAF_BYTES; line += 64) __builtin_prefetch((const char *)n + line);
+/* ---- finding a full key ---- */
+
+/* Every line of a packed leaf; of other nodes the prefixes. */
+INLINE void prefetch_node(const struct lc_tree_node *n) {
+  for (unsigned line = 0; line < PACKED_BYTES; line += 64) __builtin_prefetch((const char *)n + line);
 }
-/* Trees whose key is one number of up to 8 bytes at a constant place: most of them. */
-static inline __attribute__((always_inline)) struct lc_slice find_number(const struct lc_tree *t, const struct lc_tree_node *n, uint64_t prefix) {
-  int64_t v = flipped(prefix);
-  while (n->kind != PIECE_LEAF) {
-    n = children(t, n)[count_at_most(separators(n), n->n - 1, v)];
-    prefetch_node(n);
-  }
+
+/* Trees whose key is one integer of up to 8 bytes at a constant place: most of them. */
+INLINE struct spot number_in_leaf(const struct lc_tree *t, const struct lc_tree_node *n, uint64_t prefix) {
   const struct lc_prefix_step *p = &t->key.steps[0];
   uint32_t at = packed_bound(t, n, prefix, false);
-  const uint8_t *entry = n->cells + (size_t)at * t->entry_size_bytes;
-  uint64_t flip = p->is_signed ? (uint64_t)1 << (p->bytes * 8 - 1) : 0;
-  bool found = at < n->n && (load(entry + p->entry_offset, p->bytes) ^ flip) == prefix >> p->shift;
-  return found ? lc_slice(entry, t->entry_size_bytes) : lc_slice(NULL, 0);
+  uint64_t flip = (uint64_t)p->kind << (p->bytes * 8 - 1);
+  bool found = at < n->n && (load(n->cells + (size_t)at * t->entry_size_bytes + p->entry_offset, p->bytes) ^ flip) == prefix >> p->shift;
+  return (struct spot){(struct lc_tree_node *)(uintptr_t)n, at, found};
 }
-
-static inline __attribute__((always_inline)) struct lc_slice find(const struct lc_tree *t, const struct lc_tree_node *n, const uint8_t *key) {
-  if (!n) return lc_slice(NULL, 0);
-  if (t->is_number) return find_number(t, n, step_value(&t->key.steps[0], key));
-  struct target x;
-  target_set(t, &x, key, t->key.n_parts, false);
-  while (n->kind != PIECE_LEAF) {
-    n = children(t, n)[child_index(t, n, &x)];
+FOR_THIS_PROCESSOR static struct spot number_spot(const struct lc_tree *t, const struct lc_tree_node *n, uint64_t prefix) {
+  while (n->kind == PIECE_INNER) {
+    n = exact_children(n)[exact_at_most(n, flipped(prefix))];
     prefetch_node(n);
   }
-  uint32_t at = leaf_index(t, n, &x);
-  return entry_is(t, n, at, &x) ? leaf_entry(t, n, at) : lc_slice(NULL, 0);
+  return number_in_leaf(t, n, prefix);
+}
+
+struct spot spot_of(const struct lc_tree *t, const struct lc_tree_node *n, const struct target *x) {
+  if (t->is_number) return number_spot(t, n, x->low);
+  while (n->kind == PIECE_INNER) {
+    n = children(t, n)[child_index(t, n, x)];
+    prefetch_node(n);
+  }
+  uint32_t at = leaf_index(t, n, x);
+  return (struct spot){(struct lc_tree_node *)(uintptr_t)n, at, entry_is(t, n, at, x)};
+}
+
+static struct lc_slice find(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *key) {
+  struct target x;
+  if (!root) return lc_slice(NULL, 0);
+  struct spot s;
+  if (t->is_number) {
+    s = number_spot(t, root, step_value(&t->key.steps[0], key));
+  } else {
+    target_set(t, &x, key, t->key.n_parts, false);
+    s = spot_of(t, root, &x);
+  }
+  return s.found ? leaf_entry(t, s.leaf, s.at) : lc_slice(NULL, 0);
 }
 
 static const struct lc_root *root_of(const struct lc_tree *t, const struct lc_snapshot *s) {
   static const struct lc_root none;
+  const struct lc_root *r;
   if (!s) return &t->store->roots[t->slot];
-  return t->slot < s->n_roots ? &s->roots[t->slot] : &none;
+  r = t->slot < s->n_roots ? &s->roots[t->slot] : &none;
+  return r->tree_id == t->id ? r : &none; /* the slot may have been another tree's then */
 }
 struct lc_slice lc_tree_find(const struct lc_tree *t, const uint8_t *key) { return find(t, t->store->roots[t->slot].node, key); }
 struct lc_slice lc_snapshot_find(const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *key) { return find(t, root_of(t, snapshot)->node, key); }
 
-void lc_tree_find_batch(const struct lc_tree *t, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n, struct lc_slice out[LC_TREE_BATCH]) {
-  const struct lc_tree_node *root = t->store->roots[t->slot].node, *at[LC_TREE_BATCH] = {0};
+FOR_THIS_PROCESSOR static void number_batch(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *const *keys, uint32_t n, struct lc_slice *out) {
+  const struct lc_tree_node *at[LC_TREE_BATCH] = {root};
+  uint64_t prefix[LC_TREE_BATCH];
+  for (uint32_t i = 0; i < n; i++) {
+    prefix[i] = step_value(&t->key.steps[0], keys[i]);
+    at[i] = root;
+  }
+  while (at[0]->kind == PIECE_INNER) /* all leaves are equally deep */
+    for (uint32_t i = 0; i < n; i++) {
+      at[i] = exact_children(at[i])[exact_at_most(at[i], flipped(prefix[i]))];
+      prefetch_node(at[i]);
+    }
+  for (uint32_t i = 0; i < n; i++) {
+    struct spot s = number_in_leaf(t, at[i], prefix[i]);
+    out[i] = s.found ? leaf_entry(t, s.leaf, s.at) : lc_slice(NULL, 0);
+  }
+}
+void lc_snapshot_find_batch(const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n,
+                            struct lc_slice out[LC_TREE_BATCH]) {
+  const struct lc_tree_node *root = root_of(t, snapshot)->node, *at[LC_TREE_BATCH];
+  struct target x[LC_TREE_BATCH];
+  if (n == 0) return;
+  if (root && t->is_number) {
+    number_batch(t, root, keys, n, out);
+    return;
+  }
   for (uint32_t i = 0; i < n; i++) {
     out[i] = lc_slice(NULL, 0);
     at[i] = root;
+    target_set(t, &x[i], keys[i], t->key.n_parts, false);
   }
   if (!root) return;
-  if (t->is_number) {
-    uint64_t prefix[LC_TREE_BATCH];
-    for (uint32_t i = 0; i < n; i++) prefix[i] = step_value(&t->key.steps[0], keys[i]);
-    while (at[0]->kind != PIECE_LEAF) /* all leaves are equally deep */
-      for (uint32_t i = 0; i < n; i++) {
-        at[i] = children(t, at[i])[count_at_most(separators(at[i]), at[i]->n - 1, flipped(prefix[i]))];
-        prefetch_node(at[i]);
-      }
-    for (uint32_t i = 0; i < n; i++) out[i] = find_number(t, at[i], prefix[i]);
-    return;
-  }
-  struct target x[LC_TREE_BATCH];
-  for (uint32_t i = 0; i < n; i++) target_set(t, &x[i], keys[i], t->key.n_parts, false);
-  while (at[0]->kind != PIECE_LEAF)
+  while (at[0]->kind == PIECE_INNER)
     for (uint32_t i = 0; i < n; i++) {
       at[i] = children(t, at[i])[child_index(t, at[i], &x[i])];
       prefetch_node(at[i]);
@@ -278,12 +292,8 @@ void lc_tree_find_batch(const struct lc_tree *t, const uint8_t *const keys[LC_TR
     if (entry_is(t, at[i], k, &x[i])) out[i] = leaf_entry(t, at[i], k);
   }
 }
-
-const uint8_t *entry_key(const struct lc_tree *t, struct lc_slice entry, struct lc_buf *scratch) {
-  if (t->key.is_prefix) return entry.data;
-  if (t->key.is_static_offset) return entry.data + t->key.offset_bytes;
-  lc_key_extract(&t->key, entry.data, scratch);
-  return lc_buf_ok(scratch) ? scratch->data : NULL;
+void lc_tree_find_batch(const struct lc_tree *t, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n, struct lc_slice out[LC_TREE_BATCH]) {
+  lc_snapshot_find_batch(t, NULL, keys, n, out);
 }
 
 /* ---- cursors ---- */
@@ -297,7 +307,7 @@ void descend(struct lc_cursor *c, const struct lc_tree *t, const struct lc_tree_
   c->tree = t;
   c->depth = 0;
   for (const struct lc_tree_node *n = root; n;) {
-    if (n->kind == PIECE_LEAF) {
+    if (is_leaf(n)) {
       push(c, n, leaf_index(t, n, x));
       return;
     }
@@ -307,18 +317,18 @@ void descend(struct lc_cursor *c, const struct lc_tree *t, const struct lc_tree_
     prefetch_node(n);
   }
 }
-/* The path leads past the end of a leaf: to the first entry of the next one. */
+/* The path leads past the end of a leaf: to the first entry of the next one. The leaf after that is asked for already. */
 static void settle(struct lc_cursor *c) {
   const struct lc_tree *t = c->tree;
   while (c->depth && c->path[c->depth - 1].at >= c->path[c->depth - 1].node->n) {
     c->depth--;
     if (c->depth) c->path[c->depth - 1].at++;
   }
-  while (c->depth && c->path[c->depth - 1].node->kind != PIECE_LEAF) {
+  while (c->depth && !is_leaf(c->path[c->depth - 1].node)) {
     const struct lc_tree_node *n = c->path[c->depth - 1].node;
     uint32_t at = c->path[c->depth - 1].at;
     const struct lc_tree_node *child = children(t, n)[at];
-    if (at + 1 < n->n) __builtin_prefetch(children(t, n)[at + 1]);
+    if (at + 1 < n->n) prefetch_node(children(t, n)[at + 1]);
     push(c, child, 0);
   }
 }
@@ -330,17 +340,19 @@ void lc_cursor_seek(struct lc_cursor *c, const struct lc_tree *t, const struct l
 }
 void lc_cursor_next(struct lc_cursor *c) {
   if (!c->depth) return;
-  c->path[c->depth - 1].at++;
-  settle(c);
+  if (++c->path[c->depth - 1].at >= c->path[c->depth - 1].node->n) settle(c);
 }
 void lc_cursor_prev(struct lc_cursor *c) {
   const struct lc_tree *t = c->tree;
   while (c->depth && c->path[c->depth - 1].at == 0) c->depth--;
   if (!c->depth) return;
   c->path[c->depth - 1].at--;
-  while (c->path[c->depth - 1].node->kind != PIECE_LEAF) {
-    const struct lc_tree_node *child = children(t, c->path[c->depth - 1].node)[c->path[c->depth - 1].at];
-    push(c, child, child->n - 1);
+  while (!is_leaf(c->path[c->depth - 1].node)) {
+    const struct lc_tree_node *n = c->path[c->depth - 1].node;
+    uint32_t at = c->path[c->depth - 1].at;
+    const struct lc_tree_node *child = children(t, n)[at];
+    if (at > 0) prefetch_node(children(t, n)[at - 1]);
+    push(c, child, child->n - 1u);
   }
 }
 void lc_cursor_seek_last(struct lc_cursor *c, const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *key, uint32_t n_parts, bool after) {
@@ -354,13 +366,13 @@ void lc_cursor_seek_last(struct lc_cursor *c, const struct lc_tree *t, const str
   }
   c->tree = t;
   c->depth = 0;
-  for (const struct lc_tree_node *n = root; n; n = n->kind == PIECE_LEAF ? NULL : children(t, n)[n->n - 1]) push(c, n, n->n - 1);
+  for (const struct lc_tree_node *n = root; n; n = is_leaf(n) ? NULL : children(t, n)[n->n - 1]) push(c, n, n->n - 1u);
 }
 struct lc_slice lc_cursor_entry(const struct lc_cursor *c) { return leaf_entry(c->tree, c->path[c->depth - 1].node, c->path[c->depth - 1].at); }
 struct lc_slice lc_cursor_run(struct lc_cursor *c, uint32_t *n) {
   struct lc_slice s = lc_cursor_entry(c);
   *n = 1;
-  if (c->tree->entry_size_bytes != LC_SIZE_DYNAMIC) {
+  if (!is_slotted(c->tree)) {
     *n = c->path[c->depth - 1].node->n - c->path[c->depth - 1].at;
     s.len = (size_t)*n * c->tree->entry_size_bytes;
   }

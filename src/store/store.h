@@ -1,7 +1,8 @@
 /* The face of store/: copy-on-write B+trees of entries, and snapshots of all trees of a store at once.
  *
  * An entry is bytes whose key is one or more BSATN columns; a table is a tree of its rows clustered by a key, a secondary index a tree of
- * (index columns, cluster key). Entries of one static size up to a quarter of a node lie packed in the leaves; others are blobs that leaves point to.
+ * (index columns, cluster key). Entries of one static size up to a quarter of a node lie packed in the leaves; others lie in slotted leaves (a
+ * directory with the key prefix, the bytes behind it), and what exceeds a quarter of a node is a blob that the leaf points to.
  *
  * Epochs: every node and blob carries the epoch it was born in; taking a snapshot ends an epoch. The writer changes in place what no live
  * snapshot can see, and copies the rest; what it takes out of a tree while a snapshot sees it is retired until that snapshot is gone.
@@ -14,11 +15,17 @@
 #include "../types/types.h"
 
 enum { LC_KEY_MAX_PARTS = 64, LC_TREE_MAX_DEPTH = 20, LC_KEY_PREFIX_MAX_STEPS = 8 };
+#define LC_ENTRY_MAX_BYTES ((size_t)1 << 30) /* a larger entry is refused as if there were no memory for it */
 
 /* ---- keys ---- */
 
 /* One piece of the 8-byte key prefix: `bytes` little-endian bytes at an offset of the entry and of the concatenated key. */
-struct lc_prefix_step { uint32_t entry_offset, key_offset; uint8_t bytes, shift; bool is_signed; };
+enum lc_step_kind { LC_STEP_UNSIGNED, LC_STEP_SIGNED, LC_STEP_FLOAT };
+struct lc_prefix_step { uint32_t entry_offset, key_offset; uint8_t bytes, shift, kind; };
+
+/* How two values of one part are compared; LC_PART_GENERAL asks lc_bsatn_compare. Products of one element count as that element. */
+enum lc_part_kind { LC_PART_GENERAL, LC_PART_U8, LC_PART_I8, LC_PART_U16, LC_PART_I16, LC_PART_U32, LC_PART_I32, LC_PART_U64, LC_PART_I64, LC_PART_BYTES,
+                    LC_PART_U128, LC_PART_I128, LC_PART_U256, LC_PART_I256 };
 
 /* Where a key is found in an entry: columns of the entry's product type, in key order. */
 struct lc_key_spec {
@@ -35,6 +42,8 @@ struct lc_key_spec {
   struct lc_prefix_step steps[LC_KEY_PREFIX_MAX_STEPS];
   bool steps_in_entry;              /* entry_offset is valid for every step */
   bool has_text_step; uint32_t text_key_offset; uint8_t text_shift; /* string or byte array: as many of its first bytes as there is room */
+  uint8_t part_kind[LC_KEY_MAX_PARTS];      /* enum lc_part_kind */
+  uint16_t part_offset[LC_KEY_MAX_PARTS];   /* of the part in the entry; UINT16_MAX: not constant (or not that small) */
   uint8_t part_bits[LC_KEY_MAX_PARTS + 1]; /* prefix bits that the first i parts take; 255: not wholly in the prefix */
   bool is_exact;                    /* the prefix decides: equal prefixes are equal keys */
 };
@@ -53,12 +62,18 @@ uint64_t lc_key_prefix(const struct lc_key_spec *spec, const uint8_t *key, uint3
 
 struct lc_tree_node;
 struct lc_store;
-struct lc_root { struct lc_tree_node *node; uint64_t n_entries; };
+struct lc_root { struct lc_tree_node *node; uint64_t n_entries, tree_id; };
 struct lc_snapshot;
 
 struct lc_store *lc_store_new(void);        /* NULL: out of memory */
 void lc_store_free(struct lc_store *store); /* precondition: its trees and snapshots are gone */
-uint64_t lc_store_memory_bytes(const struct lc_store *store); /* reserved from the system, retired nodes included */
+uint64_t lc_store_memory_bytes(const struct lc_store *store); /* taken from the system: nodes in use, retired and free, blobs */
+/* What the store may take from the system; beyond it insertions and replacements fail with NOMEM. 0 (at first): no limit. Undoing is not limited:
+ * removals never, and insertions not while `undoing`. */
+void lc_store_set_limit(struct lc_store *store, uint64_t limit_bytes);
+void lc_store_set_undoing(struct lc_store *store, bool undoing);
+struct lc_store_stats { uint64_t memory_bytes, live_bytes, retired_bytes, blob_bytes; uint32_t snapshots; }; /* blob_bytes: of live and retired */
+void lc_store_stats(const struct lc_store *store, struct lc_store_stats *out);
 
 /* A reference on a snapshot of the present state (writer only). The same snapshot is shared as long as nothing changes. NULL: out of memory. */
 struct lc_snapshot *lc_snapshot_take(struct lc_store *store);
@@ -74,12 +89,12 @@ struct lc_tree {
   struct lc_store *store;
   struct lc_key_spec key;
   uint32_t slot;                    /* in the store's roots */
-  uint32_t entry_size_bytes;        /* LC_SIZE_DYNAMIC: blobs */
-  uint32_t leaf_capacity, inner_capacity;
-  bool is_number;                   /* packed entries, the key one number of at most 8 bytes */
+  uint32_t entry_size_bytes;        /* packed leaves; LC_SIZE_DYNAMIC: slotted leaves */
+  uint32_t leaf_capacity;           /* entries of a packed leaf */
+  bool is_number;                   /* packed entries, the key one integer of at most 8 bytes */
+  uint64_t id;                      /* never given twice in a store: a snapshot knows a tree by it */
   uint64_t memory_bytes;            /* live nodes and blobs */
-  /* the last insertion, to see ascending runs */
-  const struct lc_tree_node *run_leaf; uint32_t run_at, run_length;
+  struct lc_tree_node *append_leaf; /* the rightmost leaf if known: what is greater than all goes there without a search */
 };
 /* spec->entry_type, n_parts, columns set by the caller; types are borrowed for the tree's life. LC_NOMEM. */
 enum lc_status lc_tree_init(struct lc_tree *t, struct lc_store *store, const struct lc_key_spec *spec);
@@ -93,7 +108,9 @@ struct lc_slice lc_snapshot_find(const struct lc_tree *t, const struct lc_snapsh
 /* The same for n keys, level by level, so that their memory accesses overlap. */
 enum { LC_TREE_BATCH = 8 };
 void lc_tree_find_batch(const struct lc_tree *t, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n, struct lc_slice out[LC_TREE_BATCH]);
-enum lc_tree_result { LC_TREE_DONE, LC_TREE_DUPLICATE, LC_TREE_NOMEM, LC_TREE_ABSENT };
+void lc_snapshot_find_batch(const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n,
+                            struct lc_slice out[LC_TREE_BATCH]);
+enum lc_tree_result { LC_TREE_DONE, LC_TREE_DUPLICATE, LC_TREE_NOMEM, LC_TREE_ABSENT, LC_TREE_UNORDERED };
 /* Inserts an entry (copied). DUPLICATE: one with its key exists, nothing changed; *existing (may be NULL) is it. */
 enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, struct lc_slice *existing);
 /* Replaces the entry that has the key of `entry`; ABSENT: there is none. */
@@ -103,6 +120,26 @@ bool lc_tree_remove(struct lc_tree *t, const uint8_t *key);
 void lc_tree_clear(struct lc_tree *t); /* a zeroed tree is allowed */
 /* Walks the whole tree and stops the process when an invariant is broken (tests). */
 void lc_tree_check(const struct lc_tree *t);
+
+/* ---- bulk building ---- */
+
+/* Fills an empty tree from entries in ascending order of their keys: full leaves, no searching. Between begin and finish the tree may not be used
+ * otherwise; a failure of lc_bulk_add leaves what was added so far (lc_bulk_abort empties the tree). */
+struct lc_bulk { struct lc_tree *tree; };
+void lc_bulk_begin(struct lc_bulk *b, struct lc_tree *t); /* precondition: t is empty */
+/* DUPLICATE: the key is the last one's; UNORDERED: it is smaller. Both change nothing. */
+enum lc_tree_result lc_bulk_add(struct lc_bulk *b, struct lc_slice entry);
+void lc_bulk_finish(struct lc_bulk *b);
+void lc_bulk_abort(struct lc_bulk *b);
+
+/* Entries in any order, to be sorted for a bulk build (index creation). Owns copies of them. */
+struct lc_sorter { const struct lc_key_spec *key; struct lc_arena arena; struct lc_sorted { uint64_t prefix; const uint8_t *data; } *e; size_t n, cap; };
+void lc_sorter_init(struct lc_sorter *s, const struct lc_key_spec *key); /* an initialised spec, borrowed: a tree's */
+bool lc_sorter_add(struct lc_sorter *s, struct lc_slice entry);          /* false: out of memory */
+/* Sorts and adds everything to `t` (empty, same key). On failure (NOMEM, or DUPLICATE with the second entry of that key in *duplicate, valid until
+ * the sorter is freed) the tree is empty again. */
+enum lc_tree_result lc_sorter_build(struct lc_sorter *s, struct lc_tree *t, struct lc_slice *duplicate);
+void lc_sorter_free(struct lc_sorter *s);
 
 /* ---- cursors ---- */
 
@@ -121,7 +158,7 @@ static inline bool lc_cursor_valid(const struct lc_cursor *c) { return c->depth 
 void lc_cursor_next(struct lc_cursor *c);
 void lc_cursor_prev(struct lc_cursor *c);
 struct lc_slice lc_cursor_entry(const struct lc_cursor *c);
-/* The run of entries of one static size from here to the end of the leaf: n entries back to back, and steps the cursor over them. For blobs n is 1. */
+/* The run of entries of one static size from here to the end of the leaf: n entries back to back, and steps the cursor over them. In slotted leaves n is 1. */
 struct lc_slice lc_cursor_run(struct lc_cursor *c, uint32_t *n);
 uint64_t lc_snapshot_count(const struct lc_tree *t, const struct lc_snapshot *snapshot);
 

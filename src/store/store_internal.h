@@ -3,38 +3,92 @@
 #define LC_STORE_INTERNAL_H
 #include "store.h"
 
-enum { LEAF_BYTES = 1024, INNER_BYTES = 2048, MAX_PACKED_ENTRY_BYTES = LEAF_BYTES / 4, RESERVE_NODES = 64 };
+enum {
+  PACKED_BYTES = 1024, NODE_BYTES = 2048, /* packed leaves; slotted leaves and inner nodes */
+  MAX_PACKED_ENTRY_BYTES = PACKED_BYTES / 4,
+  MAX_INLINE_BYTES = 480,                 /* with its slot under a quarter of a slotted leaf; larger entries are blobs */
+  MAX_SEPARATOR_BYTES = 224,              /* of a separator's key inside an inner node; larger ones are blobs */
+  EXACT_SEPARATORS = 128, EXACT_CHILDREN = 125,
+  RESERVE_NODES = 64
+};
 
 /* What a snapshot may need after the writer has taken it out of a tree. */
 struct piece { uint64_t born; struct piece *next_retired; };
-enum { PIECE_LEAF, PIECE_INNER, PIECE_BLOB };
+enum { PIECE_PACKED, PIECE_SLOTTED, PIECE_INNER, PIECE_BLOB };
 
 struct lc_tree_node {
   struct piece piece;
-  uint32_t n;                     /* leaf: entries; inner: children */
-  uint8_t kind;                   /* PIECE_LEAF, PIECE_INNER: at the same place as in a blob */
-  _Alignas(8) uint8_t cells[];    /* leaf: packed entries, or struct blob_cell; inner: see below */
+  uint16_t n;                     /* leaf: entries; inner: children */
+  uint8_t kind;                   /* at the same place as in a blob */
+  uint8_t run_length;             /* leaf: how many insertions in a row came right behind each other, */
+  uint16_t run_at;                /* and where the last was */
+  uint16_t heap;                  /* slotted: offset in the node of the lowest byte in use behind the directory */
+  uint8_t cells[];                /* 8-byte aligned */
 };
-struct blob { struct piece piece; uint32_t len; uint8_t kind; uint8_t data[]; };
-struct blob_cell { uint64_t prefix; struct blob *blob; };
+struct blob { struct piece piece; uint16_t unused; uint8_t kind; uint32_t len; uint8_t data[]; };
+enum { HEADER_BYTES = sizeof(struct lc_tree_node), ROOM_BYTES = NODE_BYTES - HEADER_BYTES };
+_Static_assert(offsetof(struct lc_tree_node, kind) == offsetof(struct blob, kind), "piece_kind reads both");
+_Static_assert(HEADER_BYTES == 24 && EXACT_SEPARATORS * 8 + EXACT_CHILDREN * 8 == ROOM_BYTES, "the cells fill the node");
 
-/* An inner node's cells: prefixes of n - 1 separators (sign bit flipped: the machine compares them signed), then n children, then, unless prefixes
- * decide, n - 1 blobs with the whole separator. Every key under child i is >= separator i - 1 and < separator i. */
-static inline int64_t *separators(const struct lc_tree_node *n) { return (int64_t *)(uintptr_t)n->cells; }
-static inline struct lc_tree_node **children(const struct lc_tree *t, const struct lc_tree_node *n) { return (struct lc_tree_node **)(uintptr_t)(n->cells + 8 * (size_t)t->inner_capacity); }
-static inline struct blob **separator_blobs(const struct lc_tree *t, const struct lc_tree_node *n) { return (struct blob **)(uintptr_t)(n->cells + 16 * (size_t)t->inner_capacity); }
-static inline int64_t flipped(uint64_t v) { return (int64_t)(v ^ ((uint64_t)1 << 63)); }
+static inline bool is_leaf(const struct lc_tree_node *n) { return n->kind != PIECE_INNER; }
+static inline bool is_slotted(const struct lc_tree *t) { return t->entry_size_bytes == LC_SIZE_DYNAMIC; }
+static inline int64_t flipped(uint64_t v) { return (int64_t)(v ^ ((uint64_t)1 << 63)); } /* machines compare vectors signed */
 
-struct pool { uint32_t bytes; struct piece *free; uint32_t n_free; struct region *regions; uint8_t *at, *end; size_t next_region_bytes; };
+/* The cells of an inner node. Every key under child i is >= separator i - 1 and < separator i.
+ * Where prefixes are whole keys ("exact"): 128 prefixes of separators, those past n - 1 the greatest number, so that a search needs no end; 125 children.
+ * Else: n - 1 prefixes, n children, n - 1 slots, and from `heap` on the separators' keys. A separator without bytes stands before every key with its prefix.
+ * The cells of a slotted leaf: n prefixes, n slots, and from `heap` on the entries. Prefixes have the sign bit flipped. */
+static inline int64_t *prefixes(const struct lc_tree_node *n) { return (int64_t *)(uintptr_t)n->cells; }
+static inline struct lc_tree_node **exact_children(const struct lc_tree_node *n) { return (struct lc_tree_node **)(uintptr_t)(n->cells + 8 * EXACT_SEPARATORS); }
+static inline struct lc_tree_node **children(const struct lc_tree *t, const struct lc_tree_node *n) {
+  return t->key.is_exact ? exact_children(n) : (struct lc_tree_node **)(uintptr_t)(n->cells + 8 * (n->n - 1u));
+}
+
+/* ---- slots (slots.c) ---- */
+
+enum { SLOT_BLOB = 0xffff }; /* as a length: the bytes are a pointer to a blob */
+struct slot { uint16_t offset, len; };
+static inline struct slot *slots(const struct lc_tree_node *n) {
+  return (struct slot *)(uintptr_t)(n->cells + (n->kind == PIECE_INNER ? 16 * (n->n - 1u) + 8 : 8u * n->n));
+}
+static inline struct blob *slot_blob(const struct lc_tree_node *n, struct slot s) {
+  struct blob *b;
+  memcpy(&b, (const uint8_t *)n + s.offset, sizeof b);
+  return b;
+}
+static inline struct lc_slice slot_bytes(const struct lc_tree_node *n, uint32_t i) {
+  struct slot s = slots(n)[i];
+  if (s.len != SLOT_BLOB) return lc_slice((const uint8_t *)n + s.offset, s.len);
+  const struct blob *b = slot_blob(n, s);
+  return lc_slice(b->data, b->len);
+}
+static inline uint32_t slot_heap_bytes(struct slot s) { return s.len == SLOT_BLOB ? (uint32_t)sizeof(struct blob *) : s.len; }
+/* What goes into a slot: bytes, or a blob if that is not NULL. */
+struct cell { int64_t prefix; struct lc_slice bytes; struct blob *blob; };
+static inline uint32_t cell_heap_bytes(const struct cell *c) { return c->blob ? (uint32_t)sizeof c->blob : (uint32_t)c->bytes.len; }
+enum { LEAF_SLOT_BYTES = 12, INNER_SLOT_BYTES = 20 }; /* of the directory for one cell */
+uint32_t slots_used(const struct lc_tree_node *n);                         /* bytes of cells, without what was removed; of an inner node too */
+void slots_insert(struct lc_tree_node *n, uint32_t at, const struct cell *c, struct lc_tree_node *child_behind); /* there is room; child: inner nodes */
+void slots_remove(struct lc_tree_node *n, uint32_t at, uint32_t child);    /* cell `at`, of an inner node (which keeps a child) also that child */
+void slots_truncate(struct lc_tree_node *n, uint32_t keep);                /* the first `keep` entries or children stay */
+void slots_replace(struct lc_tree_node *n, uint32_t at, const struct cell *c); /* there is room */
+struct cell slots_cell(const struct lc_tree_node *n, uint32_t i);
+void slots_copy(struct lc_tree_node *to, const struct lc_tree_node *from); /* all of it, `to` being new */
+
+/* ---- pools (pool.c) ---- */
+
 struct region { struct region *next; size_t bytes; };
+struct pool { uint32_t bytes; struct piece *free; uint32_t n_free; struct region *regions; uint8_t *at, *end; size_t next_region_bytes; };
 
 struct lc_store {
   uint64_t epoch;                 /* of what is born now; from 1 */
   uint64_t newest_live;           /* epoch of the newest snapshot somebody holds; 0: none. Older pieces must be copied */
   bool changed;                   /* since the newest snapshot was taken */
+  bool undoing;
   struct lc_snapshot *newest;     /* list, newest first; dead ones are being reclaimed */
-  struct pool leaves, inners;
-  uint64_t blob_bytes;
+  struct pool small, large;       /* packed leaves; other nodes */
+  uint64_t blob_bytes, region_bytes, live_bytes, retired_bytes, limit_bytes;
+  uint64_t next_tree_id;
   struct lc_root *roots; uint32_t n_roots, cap_roots, *free_slots, n_free_slots;
 };
 struct lc_snapshot {
@@ -47,17 +101,26 @@ struct lc_snapshot {
   uint32_t n_roots;
   struct lc_root roots[];
 };
-
-/* store.c */
-bool store_reserve(struct lc_store *s, uint32_t leaves, uint32_t inners); /* false: out of memory */
+void pools_init(struct lc_store *s);
+void pools_free(struct lc_store *s);
+bool store_reserve(struct lc_store *s, uint32_t packed, uint32_t others);  /* false: out of memory */
 struct lc_tree_node *node_new(struct lc_tree *t, uint8_t kind);            /* reserved before: never NULL */
 struct blob *blob_new(struct lc_tree *t, struct lc_slice bytes);           /* NULL: out of memory */
-void piece_drop(struct lc_tree *t, struct piece *p);                       /* out of the tree: freed, or retired while a snapshot sees it */
+size_t piece_bytes(const struct piece *p);
+void piece_free(struct lc_store *s, struct piece *p);
 static inline uint8_t piece_kind(const struct piece *p) { return ((const struct lc_tree_node *)p)->kind; }
-void store_look(struct lc_store *s);                                       /* newest_live again: references may have been given back */
 
+/* ---- snapshots (store.c) ---- */
+
+void piece_drop(struct lc_tree *t, struct piece *p);                       /* out of the tree: freed, or retired while a snapshot sees it */
+void store_look(struct lc_store *s);                                       /* newest_live again: references may have been given back */
+static inline bool is_owned(const struct lc_store *s, const struct lc_tree_node *n) { return n->piece.born > s->newest_live; }
+
+/* ---- keys (key.c) ---- */
+
+uint64_t float_order(uint64_t bits, unsigned bytes); /* numbers in the order of spec/01 §8 */
 /* What a step gives to the prefix; `at`: the key's or the entry's bytes at the step's offset. */
-static inline uint64_t step_value(const struct lc_prefix_step *p, const uint8_t *at) {
+static inline __attribute__((always_inline)) uint64_t step_value(const struct lc_prefix_step *p, const uint8_t *at) {
   uint64_t v = 0;
   switch (p->bytes) {
   case 1: v = *at; break;
@@ -65,23 +128,39 @@ static inline uint64_t step_value(const struct lc_prefix_step *p, const uint8_t 
   case 4: { uint32_t w; memcpy(&w, at, 4); v = w; break; }
   default: memcpy(&v, at, 8);
   }
-  if (p->is_signed) v ^= (uint64_t)1 << (p->bytes * 8 - 1);
+  if (p->kind == LC_STEP_FLOAT) v = float_order(v, p->bytes);
+  else v ^= (uint64_t)p->kind << (p->bytes * 8 - 1);
   return v << p->shift;
 }
+_Static_assert(LC_STEP_UNSIGNED == 0 && LC_STEP_SIGNED == 1, "step_value flips the sign bit by it");
+/* Prefix of an entry by steps alone (steps_in_entry). */
+static inline uint64_t steps_prefix(const struct lc_key_spec *s, const uint8_t *entry) {
+  uint64_t v = 0;
+  for (uint32_t i = 0; i < s->n_steps; i++) v |= step_value(&s->steps[i], entry + s->steps[i].entry_offset);
+  return v;
+}
+/* Two concatenated keys. */
+int key_compare(const struct lc_key_spec *s, const uint8_t *a, const uint8_t *b, uint32_t n_parts);
+int entries_compare(const struct lc_key_spec *s, const uint8_t *a, const uint8_t *b);
+/* Room for the key of an entry whose columns do not lie together. */
+struct key_scratch { uint8_t fixed[128]; struct lc_buf spill; };
+/* Key of an entry where it lies, or extracted into `scratch`; NULL: out of memory. */
+const uint8_t *entry_key(const struct lc_key_spec *s, struct lc_slice entry, struct key_scratch *scratch);
 
-/* search.c */
+/* ---- finding (search.c) ---- */
+
 static inline struct lc_slice leaf_entry(const struct lc_tree *t, const struct lc_tree_node *n, uint32_t i) {
-  if (t->entry_size_bytes != LC_SIZE_DYNAMIC) return lc_slice(n->cells + (size_t)i * t->entry_size_bytes, t->entry_size_bytes);
-  const struct blob *b = ((const struct blob_cell *)(const void *)n->cells)[i].blob;
-  return lc_slice(b->data, b->len);
+  return is_slotted(t) ? slot_bytes(n, i) : lc_slice(n->cells + (size_t)i * t->entry_size_bytes, t->entry_size_bytes);
 }
 struct target { uint64_t low, high; const uint8_t *key; uint32_t n_parts; bool decided, after; };
 void target_set(const struct lc_tree *t, struct target *x, const uint8_t *key, uint32_t n_parts, bool after);
-uint32_t child_index(const struct lc_tree *t, const struct lc_tree_node *n, const struct target *x);
-uint32_t leaf_index(const struct lc_tree *t, const struct lc_tree_node *n, const struct target *x);
+/* Leaf and place of a full key, without the path to it; root not NULL. */
+struct spot { struct lc_tree_node *leaf; uint32_t at; bool found; };
+struct spot spot_of(const struct lc_tree *t, const struct lc_tree_node *root, const struct target *x);
 void descend(struct lc_cursor *c, const struct lc_tree *t, const struct lc_tree_node *root, const struct target *x);
-/* Key of an entry where it lies, or extracted into `scratch`; NULL: out of memory. */
-const uint8_t *entry_key(const struct lc_tree *t, struct lc_slice entry, struct lc_buf *scratch);
+bool entry_is(const struct lc_tree *t, const struct lc_tree_node *n, uint32_t i, const struct target *x); /* entry i is there and has the target's key */
 
-_Static_assert(offsetof(struct lc_tree_node, kind) == offsetof(struct blob, kind), "piece_kind reads both");
+/* ---- changing (tree.c) ---- */
+
+enum lc_tree_result tree_append(struct lc_tree *t, struct lc_slice entry); /* a key greater than all: DONE, DUPLICATE, UNORDERED, NOMEM */
 #endif
