@@ -753,9 +753,9 @@ def too_many_requests():
         spinner.expect(internal(1, 'reducer ran out of energy'))
         patient.expect(ok(1))
         # large requests make the socket wait instead
+        big = opened(s, 'db', V3)
         spinner.send(call(2, 'spin'))
         time.sleep(0.3)
-        big = opened(s, 'db', V3)
         def push():
             for i in range(60): big.send(call(i, 'fail', bstr('x' * 1000000)))
         t = threading.Thread(target=push)
