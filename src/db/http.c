@@ -100,7 +100,7 @@ enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t p
                                   .program_hash = *lc_module_hash(module),
                                   .program_bytes = program};
   struct lc_tx *tx = lc_tx_begin(db->ds);
-  st = tx ? lc_schema_update(tx, lc_module_definition(module), &facts, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  st = tx ? lc_schema_update(tx, lc_module_definition(db->module), lc_module_definition(module), &facts, err) : lc_fail(err, LC_NOMEM, "out of memory");
   if (st == LC_OK) st = db_set_module(db, module, instance);
   if (st != LC_OK) {
     if (tx) lc_tx_rollback(tx);

@@ -1,122 +1,213 @@
-/* The catalog: what the rows of st_table, st_column, st_index, st_constraint, st_sequence, st_scheduled, st_event_table and the accessor
- * tables say, as `struct table`. System tables are built from system_tables.h; every other table only from its rows, so creation and
- * replay take the same path. Callers: schema.c, record.c, tx.c (rollback).
+/* The catalog: what the rows of the st_ tables say, as `struct table`. System tables are built from system_tables.h (bootstrap.c); every other
+ * table only from its rows, so creation, migration and replay take the same path.
+ *
+ * Invariants: a table's address never changes while it exists; what a schema change takes away from it (its former content, the whole table) is
+ * kept until the transaction has ended, so that a rollback needs no memory and cannot fail. Trees whose layout a change leaves alone are taken
+ * over, not rebuilt. Callers: schema.c, migrate_run.c, record.c, tx.c (rollback, end).
  */
 #include "engine_internal.h"
-#include "system_tables.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-struct table *ds_table(const struct lc_datastore *ds, uint32_t table_id) {
-  uint32_t low = 0, high = ds->n_tables;
-  if (table_id - 1 < ds->n_tables && ds->tables[table_id - 1]->info.table_id == table_id) return ds->tables[table_id - 1]; /* system tables */
-  while (low < high) {
-    uint32_t mid = (low + high) / 2, id = ds->tables[mid]->info.table_id;
-    if (id == table_id) return ds->tables[mid];
-    if (id < table_id) low = mid + 1;
-    else high = mid;
-  }
-  return NULL;
-}
-const struct lc_table_info *lc_datastore_table(const struct lc_datastore *ds, uint32_t table_id) {
-  struct table *t = ds_table(ds, table_id);
-  return t ? &t->info : NULL;
-}
-const struct lc_index_info *lc_datastore_index(const struct lc_datastore *ds, uint32_t index_id) {
-  if (index_id >= ds->n_index_refs || !ds->index_refs[index_id].table) return NULL;
-  return &ds->index_refs[index_id].table->info.indexes[ds->index_refs[index_id].at];
-}
-void lc_datastore_each_table(const struct lc_datastore *ds, void (*fn)(void *ctx, const struct lc_table_info *), void *ctx) {
-  for (uint32_t i = 0; i < ds->n_tables; i++) fn(ctx, &ds->tables[i]->info);
-}
-uint64_t lc_datastore_schema_version(const struct lc_datastore *ds) { return ds->schema_version; }
-
-/* ---- building a table ---- */
-
 static enum lc_status oom(struct lc_error *err) { return lc_fail(err, LC_NOMEM, "out of memory while building a table"); }
 
-static void structures_free(struct table *t) {
-  for (uint32_t i = 0; t->indexes && i < t->info.n_indexes; i++) lc_tree_free(&t->indexes[i].tree);
-  lc_free(t->indexes);
-  lc_free(t->sequences);
-  t->indexes = NULL;
-  t->sequences = NULL;
+struct shape *shape_new(void) {
+  struct lc_arena arena = {0};
+  struct shape *s = lc_arena_alloc_zero(&arena, 1, sizeof *s);
+  if (!s) return NULL;
+  s->arena = arena;
+  atomic_store_explicit(&s->refs, 1, memory_order_relaxed);
+  return s;
 }
 
-void table_free(struct table *t) {
-  if (!t) return;
-  structures_free(t);
-  lc_tree_free(&t->rows);
-  lc_tree_free(&t->by_hash);
+const struct lc_type *product_of_columns(struct lc_arena *a, const struct lc_type *row, uint32_t n, const uint16_t *columns) {
+  struct lc_type_field f[LC_KEY_MAX_PARTS];
+  for (uint32_t i = 0; i < n; i++) f[i] = row->fields[columns[i]];
+  return lc_type_new_product(a, n, f);
+}
+
+/* ---- content of a table: its trees ---- */
+
+/* Calls fn for every tree of a table's content. */
+static void each_tree(struct table *t, void (*fn)(struct lc_tree *tree, struct table *other), struct table *other) {
+  fn(&t->rows, other);
+  fn(&t->by_hash, other);
+  for (uint32_t i = 0; t->indexes && i < t->info.n_indexes; i++) fn(&t->indexes[i].tree, other);
+}
+static bool same_tree(const struct lc_tree *a, const struct lc_tree *b) { return a->store && b->store && a->slot == b->slot; }
+static bool has_tree(struct table *t, const struct lc_tree *tree) {
+  if (same_tree(&t->rows, tree) || same_tree(&t->by_hash, tree)) return true;
+  for (uint32_t i = 0; t->indexes && i < t->info.n_indexes; i++)
+    if (same_tree(&t->indexes[i].tree, tree)) return true;
+  return false;
+}
+static void free_unless_shared(struct lc_tree *tree, struct table *other) {
+  if (tree->store && !(other && has_tree(other, tree))) lc_tree_free(tree);
+}
+/* The tree as the other content has it: it has been used there since. */
+static void take_over(struct lc_tree *tree, struct table *other) {
+  const struct lc_tree *later = same_tree(&other->rows, tree) ? &other->rows : same_tree(&other->by_hash, tree) ? &other->by_hash : NULL;
+  for (uint32_t i = 0; !later && i < other->info.n_indexes; i++)
+    if (same_tree(&other->indexes[i].tree, tree)) later = &other->indexes[i].tree;
+  if (!later) return;
+  struct lc_key_spec key = tree->key;
+  *tree = *later;
+  tree->key = key;
+}
+/* Frees a content except the trees that `other` (may be NULL) has too. */
+static void content_free(struct table *t, struct table *other) {
+  each_tree(t, free_unless_shared, other);
+  lc_free(t->indexes);
+  lc_free(t->sequences);
+  shape_unref(t->shape);
+}
+
+static void notes_free(struct table *t) {
+  lc_free(t->changes);
   lc_free(t->net);
   lc_free(t->net_slots);
-  lc_arena_free(&t->arena);
+}
+void table_free(struct table *t) {
+  if (!t) return;
+  content_free(t, NULL);
+  notes_free(t);
   lc_free(t);
 }
 
-/* Lays out trees for info.indexes (filled) and fills them from the rows of `old` (NULL: none), which keeps its own until it is freed. */
-static enum lc_status structures_build(struct lc_datastore *ds, struct table *t, struct table *old, struct lc_error *err) {
-  const struct lc_type *row = t->info.row_type;
-  struct lc_key_spec cluster = {.entry_type = row};
-  t->indexes = lc_alloc_zero(t->info.n_indexes, sizeof *t->indexes);
-  if (!t->indexes) return oom(err);
-  int32_t chosen = -1; /* the primary key's index, else the first unique one */
-  for (uint32_t i = 0; i < t->info.n_indexes; i++) {
-    const struct lc_index_info *x = &t->info.indexes[i];
+/* Any bytes of the right length are a value of this type. */
+static bool any_bytes_are_valid(const struct lc_type *t) {
+  if (t->kind >= LC_T_I8) return true;
+  if (t->kind != LC_T_PRODUCT) return false;
+  for (uint32_t i = 0; i < t->n_fields; i++)
+    if (!any_bytes_are_valid(t->fields[i].type)) return false;
+  return true;
+}
+
+/* The index that clusters a table that has no rows yet: the primary key's, else the first unique one, else -1. */
+static int32_t choose_cluster(const struct lc_table_info *info) {
+  int32_t chosen = -1;
+  for (uint32_t i = 0; i < info->n_indexes; i++) {
+    const struct lc_index_info *x = &info->indexes[i];
     if (!x->is_unique) continue;
-    bool is_pk = x->n_columns == 1 && x->columns[0] == t->info.primary_key;
+    bool is_pk = x->n_columns == 1 && x->columns[0] == info->primary_key;
     if (chosen < 0 || is_pk) chosen = (int32_t)i;
     if (is_pk) break;
   }
-  if (old && !old->numbered) { /* rows stay in the order they have: a new constraint does not move them */
+  return chosen;
+}
+
+static bool columns_eq(const struct lc_type *a, const struct lc_type *b, uint32_t n, const uint16_t *columns) {
+  for (uint32_t i = 0; i < n; i++)
+    if (columns[i] >= a->n_fields || columns[i] >= b->n_fields || !lc_type_eq(a->fields[columns[i]].type, b->fields[columns[i]].type)) return false;
+  return true;
+}
+
+/* A tree of the new content: taken over from `from`, or made. `spec`: entry_type, n_parts, columns. */
+static bool tree_set(struct lc_datastore *ds, struct lc_tree *tree, const struct lc_tree *from, const struct lc_key_spec *spec) {
+  if (!spec->entry_type) return false;
+  if (!from) return lc_tree_init(tree, ds->store, spec) == LC_OK;
+  *tree = *from;
+  tree->key = *spec; /* the same order, described by types that live as long as the new shape; places in the entry may differ */
+  lc_key_spec_init(&tree->key);
+  return true;
+}
+/* The description of a tree for reading snapshots. */
+static struct lc_tree description(const struct lc_tree *tree) {
+  struct lc_tree d = *tree;
+  d.store = NULL;
+  return d;
+}
+
+/* Lays out the trees of *t for its shape, taking over from `old` (NULL: no table before) those that stay as they are and filling the others with
+ * old's rows. On failure what was made is freed; `old` is untouched. */
+static enum lc_status content_build(struct lc_datastore *ds, struct table *t, struct table *old, struct lc_error *err) {
+  struct shape *shape = t->shape;
+  const struct lc_table_info *info = &shape->info;
+  const struct lc_type *row = info->row_type;
+  struct lc_key_spec cluster = {.entry_type = row};
+  if (old && lc_tree_count(&old->rows) == 0) old = NULL; /* nothing to keep: laid out afresh */
+  t->info = *info;
+  t->any_bytes = row->static_size_bytes != LC_SIZE_DYNAMIC && any_bytes_are_valid(row);
+  t->indexes = lc_alloc_zero(info->n_indexes, sizeof *t->indexes);
+  shape->indexes = lc_arena_alloc_zero(&shape->arena, info->n_indexes, sizeof *shape->indexes);
+  shape->is_cluster = lc_arena_alloc_zero(&shape->arena, info->n_indexes, sizeof *shape->is_cluster);
+  if (!t->indexes || !shape->indexes || !shape->is_cluster) return oom(err);
+  /* rows stay in the order they have as long as its constraint is there */
+  int32_t chosen = choose_cluster(info);
+  bool take = false;
+  if (old && old->numbered) {
+    take = row->static_size_bytes == old->info.row_type->static_size_bytes;
     chosen = -1;
-    for (uint32_t i = 0; i < t->info.n_indexes; i++) {
-      const struct lc_index_info *x = &t->info.indexes[i];
-      if (x->is_unique && x->n_columns == old->rows.key.n_parts && memcmp(x->columns, old->rows.key.columns, x->n_columns * sizeof *x->columns) == 0) chosen = (int32_t)i;
+  } else if (old) {
+    const struct lc_key_spec *k = &old->rows.key;
+    for (uint32_t i = 0; i < info->n_indexes && !take; i++) {
+      const struct lc_index_info *x = &info->indexes[i];
+      if (!x->is_unique || x->n_columns != k->n_parts || memcmp(x->columns, k->columns, x->n_columns * sizeof *x->columns) != 0) continue;
+      chosen = (int32_t)i;
+      take = row->static_size_bytes == old->info.row_type->static_size_bytes && columns_eq(row, old->info.row_type, x->n_columns, x->columns);
     }
-    if (chosen < 0) old = NULL;
   }
-  t->numbered = chosen < 0 || (old && old->numbered);
+  t->numbered = shape->numbered = chosen < 0;
   if (t->numbered) {
-    struct lc_type_field *f = lc_arena_alloc_zero(&t->arena, row->n_fields + 1, sizeof *f);
+    struct lc_type_field *f = lc_arena_alloc_zero(&shape->arena, row->n_fields + 1, sizeof *f);
     if (!f) return oom(err);
     f[0].type = lc_type_primitive(LC_T_U64);
     memcpy(f + 1, row->fields, row->n_fields * sizeof *f);
-    cluster.entry_type = lc_type_new_product(&t->arena, row->n_fields + 1, f);
+    cluster.entry_type = lc_type_new_product(&shape->arena, row->n_fields + 1, f);
     cluster.n_parts = 1;
-    chosen = -1;
     struct lc_type_field h[2] = {{.type = lc_type_primitive(LC_T_U64)}, {.type = lc_type_primitive(LC_T_U64)}};
-    struct lc_key_spec hash = {.entry_type = lc_type_new_product(&t->arena, 2, h), .n_parts = 2, .columns = {0, 1}};
-    if (!cluster.entry_type || !hash.entry_type) return oom(err);
-    if (lc_tree_init(&t->by_hash, ds->store, &hash) != LC_OK) return oom(err);
+    struct lc_key_spec hash = {.entry_type = lc_type_new_product(&shape->arena, 2, h), .n_parts = 2, .columns = {0, 1}};
+    if (!tree_set(ds, &t->by_hash, take ? &old->by_hash : NULL, &hash)) return oom(err);
+    if (take) t->next_number = old->next_number;
   } else {
-    cluster.n_parts = t->info.indexes[chosen].n_columns;
-    memcpy(cluster.columns, t->info.indexes[chosen].columns, cluster.n_parts * sizeof *cluster.columns);
+    cluster.n_parts = info->indexes[chosen].n_columns;
+    memcpy(cluster.columns, info->indexes[chosen].columns, cluster.n_parts * sizeof *cluster.columns);
   }
-  if (lc_tree_init(&t->rows, ds->store, &cluster) != LC_OK) return oom(err);
-  for (uint32_t i = 0; i < t->info.n_indexes; i++) {
-    const struct lc_index_info *x = &t->info.indexes[i];
-    t->indexes[i].is_cluster = (int32_t)i == chosen;
+  if (!tree_set(ds, &t->rows, take ? &old->rows : NULL, &cluster)) return oom(err);
+  shape->rows = description(&t->rows);
+  bool built[MAX_INDEXES] = {false};
+  for (uint32_t i = 0; i < info->n_indexes; i++) {
+    const struct lc_index_info *x = &info->indexes[i];
+    t->indexes[i].is_cluster = shape->is_cluster[i] = (int32_t)i == chosen;
+    if (t->indexes[i].is_cluster) {
+      built[i] = true;
+      continue;
+    }
     uint32_t n = x->n_columns + cluster.n_parts;
-    struct lc_type_field *f = lc_arena_alloc_zero(&t->arena, n, sizeof *f);
-    if (!f || n > LC_KEY_MAX_PARTS) return n > LC_KEY_MAX_PARTS ? lc_fail(err, LC_LIMIT, "index %.*s has too many columns", (int)x->name.len, (const char *)x->name.data) : oom(err);
+    if (n > LC_KEY_MAX_PARTS) return lc_fail(err, LC_LIMIT, "index %.*s has too many columns", (int)x->name.len, (const char *)x->name.data);
+    struct lc_type_field f[LC_KEY_MAX_PARTS];
+    memset(f, 0, sizeof f);
     struct lc_key_spec spec = {.n_parts = n};
     for (uint32_t k = 0; k < n; k++) {
       f[k].type = k < x->n_columns ? row->fields[x->columns[k]].type : cluster.entry_type->fields[cluster.columns[k - x->n_columns]].type;
       spec.columns[k] = (uint16_t)k;
     }
-    spec.entry_type = t->indexes[i].entry_type = lc_type_new_product(&t->arena, n, f);
-    if (!spec.entry_type) return oom(err);
-    if (lc_tree_init(&t->indexes[i].tree, ds->store, &spec) != LC_OK) return oom(err);
+    spec.entry_type = lc_type_new_product(&shape->arena, n, f);
+    const struct lc_tree *from = NULL;
+    for (uint32_t k = 0; take && !from && k < old->info.n_indexes; k++) {
+      const struct lc_index_info *y = &old->info.indexes[k];
+      if (!old->indexes[k].is_cluster && y->n_columns == x->n_columns && memcmp(y->columns, x->columns, x->n_columns * sizeof *x->columns) == 0 &&
+          columns_eq(row, old->info.row_type, x->n_columns, x->columns) && !has_tree(t, &old->indexes[k].tree))
+        from = &old->indexes[k].tree;
+    }
+    if (!tree_set(ds, &t->indexes[i].tree, from, &spec)) return oom(err);
+    built[i] = from != NULL;
+    shape->indexes[i] = description(&t->indexes[i].tree);
   }
+  t->simple = !t->numbered && info->n_indexes == 1 && t->rows.key.is_static_offset;
   if (!old) return LC_OK;
+  for (uint32_t i = 0; take && i < info->n_indexes; i++)
+    if (!built[i] && index_build(t, i) != LC_OK) return oom(err);
+  if (take) return LC_OK;
   struct lc_cursor c;
   for (lc_cursor_seek(&c, &old->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c))
-    if (!rows_insert(t, row_of_entry(old, lc_cursor_entry(&c)), false)) return oom(err);
+    if (!rows_insert(t, row_of_entry(old, lc_cursor_entry(&c)))) return oom(err);
   return LC_OK;
 }
 
-static bool refs_set(struct lc_datastore *ds, struct table *t) {
+/* ---- tables come, change and go; undoing it ---- */
+
+static bool refs_reserve(struct lc_datastore *ds, const struct table *t) {
   for (uint32_t i = 0; i < t->info.n_indexes; i++) {
     uint32_t id = t->info.indexes[i].index_id;
     if (id >= ds->n_index_refs) {
@@ -128,205 +219,162 @@ static bool refs_set(struct lc_datastore *ds, struct table *t) {
       ds->n_index_refs = n;
     }
   }
-  for (uint32_t i = 0; i < t->info.n_indexes; i++) ds->index_refs[t->info.indexes[i].index_id] = (struct index_ref){t, i};
   return true;
+}
+static void refs_set(struct lc_datastore *ds, struct table *t) { /* there is room */
+  for (uint32_t i = 0; i < t->info.n_indexes; i++) ds->index_refs[t->info.indexes[i].index_id] = (struct index_ref){t, i};
 }
 
 static void refs_clear(struct lc_datastore *ds, const struct table *t) {
-  for (uint32_t i = 0; i < ds->n_index_refs; i++)
-    if (ds->index_refs[i].table == t) ds->index_refs[i].table = NULL;
+  for (uint32_t i = 0; i < t->info.n_indexes; i++)
+    if (ds->index_refs[t->info.indexes[i].index_id].table == t) ds->index_refs[t->info.indexes[i].index_id].table = NULL;
 }
 
-/* Puts t in place of the table with its id (whose content moves into t's address being the old one: pointers to tables stay valid). */
-static enum lc_status table_place(struct lc_datastore *ds, struct table *t, struct lc_error *err) {
-  struct table *old = ds_table(ds, t->info.table_id);
-  names_forget(ds);
-  if (old) {
-    struct table fresh = *t;
-    refs_clear(ds, old);
-    fresh.net = old->net; /* the open transaction's notes stay */
-    fresh.n_net = old->n_net;
-    fresh.cap_net = old->cap_net;
-    fresh.net_slots = old->net_slots;
-    fresh.net_mask = old->net_mask;
-    fresh.touched = old->touched;
-    structures_free(old);
-    lc_tree_free(&old->rows);
-    lc_tree_free(&old->by_hash);
-    lc_arena_free(&old->arena);
-    *old = fresh;
-    lc_free(t);
-    return refs_set(ds, old) ? LC_OK : oom(err);
-  }
-  if (ds->n_tables == ds->cap_tables) {
-    uint32_t cap = ds->cap_tables ? ds->cap_tables * 2 : 64;
-    struct table **p = lc_realloc(ds->tables, cap * sizeof(struct table *));
-    if (!p) return oom(err);
-    ds->tables = p;
-    ds->cap_tables = cap;
-  }
-  if (!refs_set(ds, t)) return oom(err);
+/* Room for one more entry in the open transaction's list of catalog changes. */
+static bool reserve_change(struct lc_tx *tx) {
+  if (!tx_reserve_deltas(tx, 1)) return false;
+  if (tx->n_catalog < tx->cap_catalog) return true;
+  uint32_t cap = tx->cap_catalog ? tx->cap_catalog * 2 : 16;
+  struct catalog_change *p = lc_realloc(tx->catalog, cap * sizeof *p);
+  if (!p) return false;
+  tx->catalog = p;
+  tx->cap_catalog = cap;
+  return true;
+}
+
+static void attach(struct lc_datastore *ds, struct table *t) { /* there is room */
   uint32_t at = ds->n_tables;
   while (at > 0 && ds->tables[at - 1]->info.table_id > t->info.table_id) at--;
   memmove(ds->tables + at + 1, ds->tables + at, (ds->n_tables - at) * sizeof(struct table *));
   ds->tables[at] = t;
   ds->n_tables++;
-  return LC_OK;
+}
+static void detach(struct lc_datastore *ds, struct table *t) {
+  uint32_t at = 0;
+  while (ds->tables[at] != t) at++;
+  memmove(ds->tables + at, ds->tables + at + 1, (--ds->n_tables - at) * sizeof(struct table *));
+  refs_clear(ds, t);
 }
 
-/* ---- system tables ---- */
-
-static const struct lc_type *named_sum(struct lc_arena *a, uint32_t n, const char *const *names, const struct lc_type *const *types) {
-  struct lc_type_field f[16];
-  for (uint32_t i = 0; i < n; i++) f[i] = (struct lc_type_field){lc_slice_str(names[i]), true, types[i]};
-  return lc_type_new_sum(a, n, f);
+/* Gives t another content, but keeps what the open transaction has noted about it. */
+static void content_swap(struct table *t, const struct table *content) {
+  struct table fresh = *content;
+  fresh.changes = t->changes;
+  fresh.n_changes = t->n_changes;
+  fresh.cap_changes = t->cap_changes;
+  fresh.n_deletes = t->n_deletes;
+  fresh.net = t->net;
+  fresh.cap_net = t->cap_net;
+  fresh.net_slots = t->net_slots;
+  fresh.touched = t->touched;
+  *t = fresh;
 }
 
-static const struct lc_type *system_type(struct lc_arena *a, const char *name) {
-  static const struct { const char *name; enum lc_type_kind kind; } simple[] = {{"u8", LC_T_U8},     {"u16", LC_T_U16},   {"u32", LC_T_U32},   {"u64", LC_T_U64},   {"i64", LC_T_I64},
-                                                                                {"i128", LC_T_I128}, {"u128", LC_T_U128}, {"u256", LC_T_U256}, {"bool", LC_T_BOOL}, {"str", LC_T_STRING}};
-  if (*name == '?') return lc_type_new_option(a, system_type(a, name + 1));
-  for (size_t i = 0; i < sizeof simple / sizeof *simple; i++)
-    if (strcmp(simple[i].name, name) == 0) return lc_type_primitive(simple[i].kind);
-  const struct lc_type *u16 = lc_type_primitive(LC_T_U16), *cols = lc_type_new_array(a, u16), *u128 = lc_type_primitive(LC_T_U128);
-  if (strcmp(name, "bytes") == 0) return lc_type_new_array(a, lc_type_primitive(LC_T_U8));
-  if (strcmp(name, "cols") == 0) return cols;
-  struct lc_type_field columns = {lc_slice_str("columns"), true, cols}, column = {lc_slice_str("column"), true, u16};
-  const struct lc_type *by_columns = lc_type_new_product(a, 1, &columns), *by_column = lc_type_new_product(a, 1, &column);
-  if (!cols || !by_columns || !by_column) return NULL;
-  if (strcmp(name, "index_algorithm") == 0)
-    return named_sum(a, 4, (const char *const[]){"Unused", "BTree", "Direct", "Hash"}, (const struct lc_type *const[]){u128, by_columns, by_column, by_columns});
-  if (strcmp(name, "constraint_data") == 0) return named_sum(a, 2, (const char *const[]){"Unused", "Unique"}, (const struct lc_type *const[]){u128, by_columns});
-  lc_assert(strcmp(name, "var_value") == 0);
-  static const enum lc_type_kind kinds[] = {LC_T_BOOL, LC_T_I8, LC_T_U8, LC_T_I16, LC_T_U16, LC_T_I32, LC_T_U32, LC_T_I64, LC_T_U64, LC_T_I128, LC_T_U128, LC_T_F32, LC_T_F64, LC_T_STRING};
-  static const char *const names[] = {"Bool", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "I128", "U128", "F32", "F64", "String"};
-  const struct lc_type *types[14];
-  for (int i = 0; i < 14; i++) types[i] = lc_type_primitive(kinds[i]);
-  return named_sum(a, 14, names, types);
-}
-
-static struct lc_slice system_name(struct lc_arena *a, const struct system_table *st, uint32_t n, const uint16_t *columns, const char *suffix) {
-  char text[256];
-  int at = snprintf(text, sizeof text, "%s", st->name);
-  for (uint32_t i = 0; i < n; i++) at += snprintf(text + at, sizeof text - (size_t)at, "_%s", st->columns[columns[i]].name);
-  at += snprintf(text + at, sizeof text - (size_t)at, "%s", suffix);
-  return lc_arena_copy(a, lc_slice(text, (size_t)at));
-}
-
-static const struct lc_type *key_type(struct lc_arena *a, const struct lc_type *row, uint32_t n, const uint16_t *columns) {
-  struct lc_type_field f[LC_KEY_MAX_PARTS];
-  for (uint32_t i = 0; i < n; i++) f[i] = row->fields[columns[i]];
-  return lc_type_new_product(a, n, f);
-}
-
-static enum lc_status system_table_build(struct lc_datastore *ds, const struct system_table *st, struct lc_error *err) {
-  struct table *t = lc_alloc_zero(1, sizeof *t);
-  if (!t) return oom(err);
-  struct lc_type_field f[10];
-  uint32_t n = 0;
-  for (; n < 10 && st->columns[n].name; n++) f[n] = (struct lc_type_field){lc_slice_str(st->columns[n].name), true, system_type(&t->arena, st->columns[n].type)};
-  struct lc_index_info *indexes = lc_arena_alloc_zero(&t->arena, 4, sizeof *indexes);
-  t->info = (struct lc_table_info){.table_id = st->id,
-                                   .name = lc_slice_str(st->name),
-                                   .accessor = lc_slice_str(st->name),
-                                   .row_type = lc_type_new_product(&t->arena, n, f),
-                                   .is_public = !st->is_private,
-                                   .is_system = true,
-                                   .primary_key = st->pk,
-                                   .indexes = indexes};
-  if (!indexes || !t->info.row_type) return oom(err);
-  for (size_t i = 0; i < sizeof system_indexes / sizeof *system_indexes; i++) {
-    const struct system_index *x = &system_indexes[i];
-    if (x->table != st->id) continue;
-    struct lc_slice name = system_name(&t->arena, st, x->n, x->columns, "_idx_btree");
-    indexes[t->info.n_indexes++] = (struct lc_index_info){.index_id = x->id, .name = name, .accessor = name, .kind = LC_INDEX_BTREE, .is_unique = x->is_unique, .n_columns = x->n,
-                                                          .columns = x->columns, .key_type = key_type(&t->arena, t->info.row_type, x->n, x->columns), .table_id = st->id};
+enum lc_status catalog_place(struct lc_datastore *ds, struct shape *shape, uint32_t n_sequences, const struct sequence *sequences, struct lc_error *err) {
+  struct table *old = ds_table(ds, shape->info.table_id), *t = lc_alloc_zero(1, sizeof *t);
+  if (!t) return shape_unref(shape), oom(err);
+  t->ds = ds;
+  t->shape = shape;
+  t->sequences = lc_alloc_zero(n_sequences, sizeof *t->sequences);
+  enum lc_status st = t->sequences ? content_build(ds, t, old, err) : oom(err);
+  if (st == LC_OK && n_sequences) {
+    memcpy(t->sequences, sequences, n_sequences * sizeof *sequences);
+    t->n_sequences = n_sequences;
   }
-  t->sequences = lc_alloc_zero(1, sizeof *t->sequences);
-  if (!t->sequences) return oom(err);
-  for (size_t i = 0; i < sizeof system_sequences / sizeof *system_sequences; i++)
-    if (system_sequences[i].table == st->id) t->sequences[t->n_sequences++] = (struct sequence){system_sequences[i].id, 0};
-  enum lc_status s = structures_build(ds, t, NULL, err);
-  return s == LC_OK ? table_place(ds, t, err) : s;
-}
-
-static void put_cols(struct lc_buf *b, uint32_t n, const uint16_t *columns) {
-  lc_buf_u32(b, n);
-  for (uint32_t i = 0; i < n; i++) lc_buf_u16(b, columns[i]);
-}
-static void put_i128(struct lc_buf *b, uint64_t low, uint64_t high) {
-  lc_buf_u64(b, low);
-  lc_buf_u64(b, high);
-}
-
-static enum lc_status add(struct lc_datastore *ds, uint32_t table_id, struct lc_buf *b, struct lc_error *err) {
-  if (!lc_buf_ok(b) || !rows_insert(ds_table(ds, table_id), lc_buf_slice(b), false)) return oom(err);
-  lc_buf_clear(b);
+  if (st == LC_OK && !old && ds->n_tables == ds->cap_tables) {
+    uint32_t cap = ds->cap_tables ? ds->cap_tables * 2 : 64;
+    struct table **p = lc_realloc(ds->tables, cap * sizeof(struct table *));
+    if (p) ds->tables = p;
+    if (p) ds->cap_tables = cap;
+    else st = oom(err);
+  }
+  if (st == LC_OK && (!refs_reserve(ds, t) || (ds->tx.open && !reserve_change(&ds->tx)))) st = oom(err);
+  if (st != LC_OK) {
+    content_free(t, old);
+    lc_free(t);
+    return st;
+  }
+  schema_forget(ds);
+  if (!old) {
+    t->is_new = ds->tx.open;
+    attach(ds, t);
+    refs_set(ds, t);
+    if (ds->tx.open) ds->tx.catalog[ds->tx.n_catalog++] = (struct catalog_change){.kind = TABLE_CREATED, .table = t};
+    return LC_OK;
+  }
+  t->is_new = old->is_new;
+  struct table before = *old;
+  refs_clear(ds, old);
+  content_swap(old, t);
+  lc_free(t);
+  refs_set(ds, old);
+  if (ds->tx.open) ds->tx.catalog[ds->tx.n_catalog++] = (struct catalog_change){TABLE_ALTERED, old, before, old->n_changes};
+  else content_free(&before, old);
   return LC_OK;
 }
 
-/* The rows that describe the system tables themselves. */
-enum lc_status catalog_bootstrap(struct lc_datastore *ds, struct lc_error *err) {
-  struct lc_buf b = {0};
-  struct lc_arena scratch = {0};
-  enum lc_status st = LC_OK;
-  const size_t n_tables = sizeof system_tables / sizeof *system_tables;
-  for (size_t i = 0; i < n_tables && st == LC_OK; i++) st = system_table_build(ds, &system_tables[i], err);
-  for (size_t i = 0; i < n_tables && st == LC_OK; i++) {
-    const struct system_table *t = &system_tables[i];
-    uint16_t pk = (uint16_t)t->pk;
-    lc_buf_u32(&b, t->id);
-    lc_buf_bsatn_str(&b, t->name);
-    lc_buf_bsatn_str(&b, "system");
-    lc_buf_bsatn_str(&b, t->is_private ? "private" : "public");
-    lc_buf_u8(&b, (uint8_t)(t->pk < 0));
-    if (t->pk >= 0) put_cols(&b, 1, &pk);
-    st = add(ds, LC_ST_TABLE, &b, err);
-    const struct lc_type *row = ds_table(ds, t->id)->info.row_type;
-    for (uint32_t c = 0; c < row->n_fields && st == LC_OK; c++) {
-      struct lc_buf type = {0};
-      lc_type_encode(&type, row->fields[c].type);
-      lc_buf_u32(&b, t->id);
-      lc_buf_u16(&b, (uint16_t)c);
-      lc_buf_bsatn_bytes(&b, row->fields[c].name);
-      lc_buf_bsatn_bytes(&b, lc_buf_slice(&type));
-      lc_buf_free(&type);
-      st = add(ds, LC_ST_COLUMN, &b, err);
+static enum lc_status table_remove(struct lc_datastore *ds, struct table *t, struct lc_error *err) {
+  if (ds->tx.open && !reserve_change(&ds->tx)) return oom(err);
+  schema_forget(ds);
+  detach(ds, t);
+  if (ds->tx.open) ds->tx.catalog[ds->tx.n_catalog++] = (struct catalog_change){.kind = TABLE_DROPPED, .table = t};
+  else table_free(t);
+  return LC_OK;
+}
+
+/* Undoes the transaction's catalog changes, latest first; a table's row changes since each are undone before it. Rows changed before the first
+ * are left to the caller. */
+void catalog_rollback(struct lc_tx *tx) {
+  struct lc_datastore *ds = tx->ds;
+  if (tx->n_catalog) schema_forget(ds);
+  while (tx->n_catalog > 0) {
+    struct catalog_change *c = &tx->catalog[--tx->n_catalog];
+    struct table *t = c->table;
+    switch (c->kind) {
+    case TABLE_CREATED:
+      detach(ds, t);
+      tx_forget_table(tx, t);
+      table_free(t);
+      break;
+    case TABLE_DROPPED:
+      attach(ds, t);
+      refs_set(ds, t);
+      break;
+    case TABLE_ALTERED: {
+      tx_undo_rows(t, c->n_changes);
+      struct table after = *t;
+      refs_clear(ds, t);
+      content_swap(t, &c->old);
+      each_tree(t, take_over, &after);
+      if (t->rows.store && same_tree(&t->rows, &after.rows)) t->next_number = after.next_number;
+      content_free(&after, t);
+      refs_set(ds, t);
+      break;
+    }
     }
   }
-  for (size_t i = 0; i < sizeof system_indexes / sizeof *system_indexes && st == LC_OK; i++) {
-    const struct system_index *x = &system_indexes[i];
-    lc_buf_u32(&b, x->id);
-    lc_buf_u32(&b, x->table);
-    lc_buf_bsatn_bytes(&b, system_name(&scratch, &system_tables[x->table - 1], x->n, x->columns, "_idx_btree"));
-    lc_buf_u8(&b, 1);
-    put_cols(&b, x->n, x->columns);
-    st = add(ds, LC_ST_INDEX, &b, err);
-    if (st != LC_OK || !x->constraint_id) continue;
-    lc_buf_u32(&b, x->constraint_id);
-    lc_buf_bsatn_bytes(&b, system_name(&scratch, &system_tables[x->table - 1], x->n, x->columns, "_key"));
-    lc_buf_u32(&b, x->table);
-    lc_buf_u8(&b, 1);
-    put_cols(&b, x->n, x->columns);
-    st = add(ds, LC_ST_CONSTRAINT, &b, err);
+}
+
+/* The transaction has been committed and told: frees what it took away. */
+void catalog_end(struct lc_tx *tx) {
+  for (uint32_t i = 0; i < tx->n_catalog; i++) {
+    struct catalog_change *c = &tx->catalog[i];
+    if (c->kind == TABLE_CREATED) c->table->is_new = false;
+    if (c->kind != TABLE_ALTERED) continue;
+    struct table *next = c->table; /* the content that came after this one */
+    for (uint32_t k = i + 1; k < tx->n_catalog; k++)
+      if (tx->catalog[k].kind == TABLE_ALTERED && tx->catalog[k].table == c->table) {
+        next = &tx->catalog[k].old;
+        break;
+      }
+    content_free(&c->old, next);
   }
-  for (size_t i = 0; i < sizeof system_sequences / sizeof *system_sequences && st == LC_OK; i++) {
-    static const uint16_t first[] = {0};
-    const struct system_sequence *q = &system_sequences[i];
-    lc_buf_u32(&b, q->id);
-    lc_buf_bsatn_bytes(&b, system_name(&scratch, &system_tables[q->table - 1], 1, first, "_seq"));
-    lc_buf_u32(&b, q->table);
-    lc_buf_u16(&b, 0);
-    put_i128(&b, 1, 0);
-    put_i128(&b, 4097, 0);
-    put_i128(&b, 1, 0);
-    put_i128(&b, UINT64_MAX, INT64_MAX);
-    put_i128(&b, 4096, 0);
-    st = add(ds, LC_ST_SEQUENCE, &b, err);
-  }
-  lc_buf_free(&b);
-  lc_arena_free(&scratch);
-  return st;
+  for (uint32_t i = 0; i < tx->n_catalog; i++)
+    if (tx->catalog[i].kind == TABLE_DROPPED) {
+      tx_forget_table(tx, tx->catalog[i].table);
+      table_free(tx->catalog[i].table);
+    }
+  tx->n_catalog = 0;
 }
 
 /* ---- tables from their rows ---- */
@@ -373,25 +421,45 @@ static bool scan_next(struct scan *s, uint32_t col, uint32_t id, struct lc_slice
   return false;
 }
 
-static enum lc_status fill_columns(struct lc_datastore *ds, struct table *t, struct lc_error *err) {
-  struct lc_type_field f[1024];
+static enum lc_status fill_columns(struct lc_datastore *ds, struct shape *t, struct lc_error *err) {
+  enum { MAX_COLUMNS = 1024 };
+  struct lc_type_field *f = lc_alloc(MAX_COLUMNS * sizeof *f);
   uint32_t n = 0;
-  struct lc_slice row;
   struct table *st = ds_table(ds, LC_ST_COLUMN);
   struct lc_cursor c;
-  for (lc_cursor_seek(&c, &st->rows, NULL, (const uint8_t *)&t->info.table_id, 1, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
-    row = lc_cursor_entry(&c);
+  enum lc_status status = f ? LC_OK : oom(err);
+  for (lc_cursor_seek(&c, &st->rows, NULL, (const uint8_t *)&t->info.table_id, 1, false); status == LC_OK && lc_cursor_valid(&c); lc_cursor_next(&c)) {
+    struct lc_slice row = lc_cursor_entry(&c);
     if (!row_u32_is(st, row, 0, t->info.table_id)) break;
-    if (n == 1024) return lc_fail(err, LC_LIMIT, "table %.*s has more than 1024 columns", (int)t->info.name.len, (const char *)t->info.name.data);
+    if (n == MAX_COLUMNS) {
+      status = lc_fail(err, LC_LIMIT, "table %.*s has more than %d columns", (int)t->info.name.len, (const char *)t->info.name.data, MAX_COLUMNS);
+      break;
+    }
     struct lc_reader r = lc_reader(row_bytes(st, row, 3));
     f[n].name = lc_arena_copy(&t->arena, row_bytes(st, row, 2));
     f[n].has_name = true;
-    enum lc_status s = lc_type_decode(&t->arena, &r, &f[n].type, err);
-    if (s != LC_OK) return s;
+    status = lc_type_decode(&t->arena, &r, &f[n].type, err);
     n++;
   }
-  t->info.row_type = lc_type_new_product(&t->arena, n, f);
-  return t->info.row_type ? LC_OK : oom(err);
+  struct lc_slice *accessors = lc_arena_alloc_zero(&t->arena, n, sizeof *accessors);
+  t->info.row_type = status == LC_OK ? lc_type_new_product(&t->arena, n, f) : NULL;
+  for (uint32_t i = 0; accessors && i < n; i++) accessors[i] = f[i].name;
+  lc_free(f);
+  if (status == LC_OK && (!t->info.row_type || !accessors)) return oom(err);
+  t->info.column_accessors = accessors;
+  struct table *sa = ds_table(ds, LC_ST_COLUMN_ACCESSOR); /* clustered by (table name, column name) */
+  struct lc_buf key = {0};
+  lc_buf_bsatn_bytes(&key, t->info.name);
+  if (status == LC_OK && !lc_buf_ok(&key)) status = oom(err);
+  if (status == LC_OK)
+    for (lc_cursor_seek(&c, &sa->rows, NULL, key.data, 1, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+      struct lc_slice row = lc_cursor_entry(&c), column = row_bytes(sa, row, 1);
+      if (!lc_slice_eq(row_bytes(sa, row, 0), t->info.name)) break;
+      for (uint32_t i = 0; i < n; i++)
+        if (lc_slice_eq(t->info.row_type->fields[i].name, column)) accessors[i] = lc_arena_copy(&t->arena, row_bytes(sa, row, 2));
+    }
+  lc_buf_free(&key);
+  return status;
 }
 
 static bool columns_unique(struct lc_datastore *ds, uint32_t table_id, uint32_t n, const uint16_t *columns) {
@@ -413,14 +481,21 @@ static bool columns_unique(struct lc_datastore *ds, uint32_t table_id, uint32_t 
   return false;
 }
 
-static enum lc_status fill_indexes(struct lc_datastore *ds, struct table *t, struct lc_error *err) {
-  struct lc_index_info *list = lc_arena_alloc_zero(&t->arena, MAX_INDEXES, sizeof *list);
+static enum lc_status fill_indexes(struct lc_datastore *ds, struct shape *t, struct lc_error *err) {
+  struct lc_index_info *list = NULL;
+  uint32_t cap = 0;
   struct scan s = scan_start(ds, LC_ST_INDEX);
   struct lc_slice row;
-  if (!list) return oom(err);
   while (scan_next(&s, 1, t->info.table_id, &row)) {
     static const enum lc_index_kind kinds[] = {LC_INDEX_BTREE, LC_INDEX_BTREE, LC_INDEX_DIRECT, LC_INDEX_HASH};
     if (t->info.n_indexes == MAX_INDEXES) return lc_fail(err, LC_LIMIT, "table %.*s has more than %d indexes", (int)t->info.name.len, (const char *)t->info.name.data, MAX_INDEXES);
+    if (t->info.n_indexes == cap) {
+      struct lc_index_info *more = lc_arena_alloc_zero(&t->arena, cap ? cap * 2 : 4, sizeof *more);
+      if (!more) return oom(err);
+      if (cap) memcpy(more, list, cap * sizeof *list);
+      list = more;
+      cap = cap ? cap * 2 : 4;
+    }
     struct lc_index_info *x = &list[t->info.n_indexes++];
     const uint8_t *algorithm = lc_row_column(s.st->info.row_type, row.data, 3);
     memcpy(&x->index_id, row.data, 4);
@@ -437,39 +512,71 @@ static enum lc_status fill_indexes(struct lc_datastore *ds, struct table *t, str
     } else {
       x->columns = take_cols(&t->arena, algorithm + 1, &x->n_columns);
     }
-    if (!x->columns) return oom(err);
+    if (!x->columns || !x->name.data || !x->accessor.data) return oom(err);
+    if (x->n_columns == 0 || x->n_columns > LC_KEY_MAX_PARTS / 2) return lc_fail(err, LC_LIMIT, "index %.*s has %u columns; 1 to %d are possible", (int)x->name.len, (const char *)x->name.data, x->n_columns, LC_KEY_MAX_PARTS / 2);
     for (uint32_t i = 0; i < x->n_columns; i++)
-      if (x->n_columns > LC_KEY_MAX_PARTS / 2 || x->columns[i] >= t->info.row_type->n_fields) return lc_fail(err, LC_CORRUPT, "index %.*s names column %u, which does not exist", (int)x->name.len, (const char *)x->name.data, x->columns[i]);
-    x->key_type = key_type(&t->arena, t->info.row_type, x->n_columns, x->columns);
+      if (x->columns[i] >= t->info.row_type->n_fields) return lc_fail(err, LC_CORRUPT, "index %.*s names column %u, which does not exist", (int)x->name.len, (const char *)x->name.data, x->columns[i]);
+    x->key_type = product_of_columns(&t->arena, t->info.row_type, x->n_columns, x->columns);
+    if (!x->key_type) return oom(err);
     x->is_unique = columns_unique(ds, t->info.table_id, x->n_columns, x->columns);
   }
   t->info.indexes = list;
   return LC_OK;
 }
 
-static enum lc_status fill_sequences(struct lc_datastore *ds, struct table *t, struct lc_error *err) {
+static enum lc_status fill_sequences(struct lc_datastore *ds, struct shape *t, struct sequence *list, uint32_t *n, struct lc_error *err) {
   struct scan s = scan_start(ds, LC_ST_SEQUENCE);
   struct lc_slice row;
-  t->sequences = lc_alloc_zero(MAX_SEQUENCES, sizeof *t->sequences);
-  if (!t->sequences) return oom(err);
+  *n = 0;
   while (scan_next(&s, 2, t->info.table_id, &row)) {
-    struct sequence q;
-    if (t->n_sequences == MAX_SEQUENCES) return lc_fail(err, LC_LIMIT, "table %.*s has more than %d sequences", (int)t->info.name.len, (const char *)t->info.name.data, MAX_SEQUENCES);
+    struct sequence q = {0};
+    if (*n == MAX_SEQUENCES) return lc_fail(err, LC_LIMIT, "table %.*s has more than %d sequences", (int)t->info.name.len, (const char *)t->info.name.data, MAX_SEQUENCES);
     memcpy(&q.sequence_id, row.data, 4);
     memcpy(&q.column, lc_row_column(s.st->info.row_type, row.data, 3), 2);
-    uint32_t at = t->n_sequences++; /* written back in column order (spec/02 §5.4) */
-    for (; at > 0 && t->sequences[at - 1].column > q.column; at--) t->sequences[at] = t->sequences[at - 1];
-    t->sequences[at] = q;
+    if (q.column >= t->info.row_type->n_fields) return lc_fail(err, LC_CORRUPT, "sequence %u names column %u, which does not exist", q.sequence_id, q.column);
+    uint32_t at = (*n)++; /* written back in column order (spec/02 §5.4) */
+    for (; at > 0 && list[at - 1].column > q.column; at--) list[at] = list[at - 1];
+    list[at] = q;
   }
   return LC_OK;
 }
 
-static enum lc_status table_from_rows(struct lc_datastore *ds, struct table *t, struct lc_slice st_row, struct lc_error *err) {
+/* The st_view row whose backing table this is. */
+static enum lc_status fill_view(struct lc_datastore *ds, struct shape *t, struct lc_error *err) {
+  struct table *st = ds_table(ds, LC_ST_VIEW), *sp = ds_table(ds, LC_ST_VIEW_PARAM);
+  struct lc_cursor c;
+  for (lc_cursor_seek(&c, &st->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+    struct lc_slice row = lc_cursor_entry(&c);
+    const uint8_t *table = lc_row_column(st->info.row_type, row.data, 2);
+    if (*table != 0 || memcmp(table + 1, &t->info.table_id, 4) != 0) continue;
+    struct lc_view_info *v = lc_arena_alloc_zero(&t->arena, 1, sizeof *v);
+    struct lc_type_field f[256];
+    uint32_t n = 0;
+    if (!v) return oom(err);
+    memcpy(&v->view_id, row.data, 4);
+    v->is_anonymous = *lc_row_column(st->info.row_type, row.data, 4) != 0;
+    for (lc_cursor_seek(&c, &sp->rows, NULL, row.data, 1, false); lc_cursor_valid(&c) && n < 256; lc_cursor_next(&c), n++) {
+      struct lc_slice param = lc_cursor_entry(&c);
+      if (!row_u32_is(sp, param, 0, v->view_id)) break;
+      struct lc_reader r = lc_reader(row_bytes(sp, param, 3));
+      f[n] = (struct lc_type_field){.name = lc_arena_copy(&t->arena, row_bytes(sp, param, 2)), .has_name = true};
+      enum lc_status s = lc_type_decode(&t->arena, &r, &f[n].type, err);
+      if (s != LC_OK) return s;
+    }
+    v->params = lc_type_new_product(&t->arena, n, f);
+    t->info.view = v;
+    return v->params ? LC_OK : oom(err);
+  }
+  return LC_OK;
+}
+
+static enum lc_status shape_from_rows(struct lc_datastore *ds, struct shape *t, struct lc_slice st_row, struct lc_error *err) {
   struct table *st = ds_table(ds, LC_ST_TABLE);
   struct lc_slice row;
   memcpy(&t->info.table_id, st_row.data, 4);
   t->info.name = lc_arena_copy(&t->arena, row_bytes(st, st_row, 1));
   t->info.accessor = lc_arena_copy(&t->arena, accessor_of(ds, LC_ST_TABLE_ACCESSOR, t->info.name));
+  if (!t->info.name.data || !t->info.accessor.data) return oom(err);
   t->info.is_system = lc_slice_eq_str(row_bytes(st, st_row, 2), "system");
   t->info.is_public = lc_slice_eq_str(row_bytes(st, st_row, 3), "public");
   const uint8_t *pk = lc_row_column(st->info.row_type, st_row.data, 4);
@@ -480,37 +587,32 @@ static enum lc_status table_from_rows(struct lc_datastore *ds, struct table *t, 
     t->info.primary_key = col;
   }
   t->info.is_event = lc_tree_find(&ds_table(ds, LC_ST_EVENT_TABLE)->rows, (const uint8_t *)&t->info.table_id).data != NULL;
+  t->info.is_outbox = lc_tree_find(&ds_table(ds, LC_ST_OUTBOX)->rows, (const uint8_t *)&t->info.table_id).data != NULL;
   enum lc_status s = fill_columns(ds, t, err);
   if (s == LC_OK) s = fill_indexes(ds, t, err);
-  if (s == LC_OK) s = fill_sequences(ds, t, err);
+  if (s == LC_OK) s = fill_view(ds, t, err);
   struct scan scheduled = scan_start(ds, LC_ST_SCHEDULED);
   if (s == LC_OK && scan_next(&scheduled, 1, t->info.table_id, &row)) {
     t->info.has_schedule = true;
     t->info.schedule_function = lc_arena_copy(&t->arena, row_bytes(scheduled.st, row, 2));
     memcpy(&t->info.schedule_at_column, lc_row_column(scheduled.st->info.row_type, row.data, 4), 2);
   }
-  return s == LC_OK ? structures_build(ds, t, ds_table(ds, t->info.table_id), err) : s;
+  return s;
 }
 
 enum lc_status catalog_refresh(struct lc_datastore *ds, uint32_t table_id, struct lc_error *err) {
   struct lc_slice st_row = lc_tree_find(&ds_table(ds, LC_ST_TABLE)->rows, (const uint8_t *)&table_id);
-  if (!st_row.data) {
-    struct table *gone = ds_table(ds, table_id);
-    if (!gone) return LC_OK;
-    refs_clear(ds, gone);
-    uint32_t at = 0;
-    names_forget(ds);
-    while (ds->tables[at] != gone) at++;
-    memmove(ds->tables + at, ds->tables + at + 1, (--ds->n_tables - at) * sizeof(struct table *));
-    table_free(gone);
-    return LC_OK;
-  }
-  struct table *t = lc_alloc_zero(1, sizeof *t);
-  if (!t) return oom(err);
-  enum lc_status s = table_from_rows(ds, t, st_row, err);
+  struct table *there = ds_table(ds, table_id);
+  if (!st_row.data) return there ? table_remove(ds, there, err) : LC_OK;
+  struct shape *shape = shape_new();
+  struct sequence sequences[MAX_SEQUENCES];
+  uint32_t n_sequences = 0;
+  if (!shape) return oom(err);
+  enum lc_status s = shape_from_rows(ds, shape, st_row, err);
+  if (s == LC_OK) s = fill_sequences(ds, shape, sequences, &n_sequences, err);
   if (s != LC_OK) {
-    table_free(t);
+    shape_unref(shape);
     return s;
   }
-  return table_place(ds, t, err);
+  return catalog_place(ds, shape, n_sequences, sequences, err);
 }

@@ -1,6 +1,7 @@
 /* The face of engine/ (and through it of store/): one database's tables, transactions, catalog, log records.
  *
- * A `struct lc_datastore` belongs to the thread that holds the database's baton: every call here is made by it.
+ * A `struct lc_datastore` belongs to the thread that holds the database's baton: every call here is made by it, except those on an open
+ * read view (lc_read_view_open), which any thread may make.
  * At most one transaction is open at a time. Rows are BSATN everywhere (DESIGN idea 1).
  * Callers: host/ (ABI calls), sql/, live/, db/.
  */
@@ -29,10 +30,13 @@ struct lc_index_info {
   uint32_t n_columns; const uint16_t *columns; const struct lc_type *key_type; /* product of the columns */
   uint32_t table_id;
 };
+struct lc_view_info { uint32_t view_id; bool is_anonymous; const struct lc_type *params; /* product */ };
 struct lc_table_info {
   uint32_t table_id; struct lc_slice name, accessor;
   const struct lc_type *row_type;         /* resolved product with canonical column names */
-  bool is_public, is_system, is_event;
+  const struct lc_slice *column_accessors; /* one per column; the canonical name where there is no other */
+  bool is_public, is_system, is_event, is_outbox;
+  const struct lc_view_info *view;        /* not NULL: the backing table of a view (spec/05 §21.2): column 0 is arg_hash, its rows are not logged */
   int32_t primary_key;                    /* column or -1 */
   uint32_t n_indexes; const struct lc_index_info *indexes;
   bool has_schedule; struct lc_slice schedule_function; uint16_t schedule_at_column;
@@ -88,13 +92,44 @@ int lc_tx_scan_range(struct lc_tx *tx, uint32_t index_id, struct lc_slice prefix
 struct lc_slice lc_row_iter_next(struct lc_row_iter *it);
 void lc_row_iter_close(struct lc_row_iter *it);
 
-/* ---- reads outside a transaction ---- */
+/* A run of rows of one size that lie at equal distances: row i is row_bytes bytes at rows + i * stride_bytes. */
+struct lc_row_run { const uint8_t *rows; uint32_t n, stride_bytes, row_bytes; };
+/* As lc_row_iter_next, but as many rows as lie together (often a whole leaf); false at the end. Valid until the next call on this iterator. */
+bool lc_row_iter_run(struct lc_row_iter *it, struct lc_row_run *out);
 
-/* Reads the current state of `ds` (baton holder only). */
-struct lc_read_view { struct lc_datastore *ds; };
+/* ---- reads ---- */
+
+struct lc_schema; /* a catalog as it was: immutable */
+/* What to read. Made with only `ds` set it is the live state (also that of an open transaction), for the baton holder. Made by
+ * lc_read_view_open it is a consistent state of the whole datastore that later transactions and schema changes do not touch: any thread may
+ * read it, many at once. A plain value: copies stand for the same reference. */
+struct lc_read_view { struct lc_datastore *ds; struct lc_schema *schema; struct lc_snapshot *snapshot; };
+/* Baton holder, no transaction in progress (after lc_tx_commit is fine). Takes O(1) unless the schema has changed since the last one. LC_NOMEM. */
+enum lc_status lc_read_view_open(struct lc_datastore *ds, struct lc_read_view *out);
+/* One more reference (any thread). */
+struct lc_read_view lc_read_view_ref(struct lc_read_view view);
+/* Gives a reference back (any thread), after its iterators are closed and before lc_datastore_free. Table and index descriptions from the
+ * view end with its last reference. Nothing to do for a live view. */
+void lc_read_view_close(struct lc_read_view *view);
+
+/* The catalog of a view, as the functions for datastores above. */
+const struct lc_table_info *lc_view_table(struct lc_read_view view, uint32_t table_id);
+const struct lc_table_info *lc_view_table_by_name(struct lc_read_view view, struct lc_slice name);
+const struct lc_index_info *lc_view_index(struct lc_read_view view, uint32_t index_id);
+const struct lc_index_info *lc_view_index_by_name(struct lc_read_view view, struct lc_slice name);
+void lc_view_each_table(struct lc_read_view view, void (*fn)(void *ctx, const struct lc_table_info *), void *ctx);
+uint64_t lc_view_schema_version(struct lc_read_view view);
+
+/* Scans: as those of a transaction. An iterator belongs to one thread. */
 int lc_view_scan(struct lc_read_view view, uint32_t table_id, struct lc_row_iter **out);
 int lc_view_scan_point(struct lc_read_view view, uint32_t index_id, struct lc_slice key, struct lc_row_iter **out, struct lc_error *err);
-uint64_t lc_view_row_count(struct lc_read_view view, uint32_t table_id);
+int lc_view_scan_range(struct lc_read_view view, uint32_t index_id, struct lc_slice prefix, uint32_t prefix_elems, struct lc_slice start, struct lc_slice end, struct lc_row_iter **out,
+                       struct lc_error *err);
+/* The row that has this key in a unique index (LC_ERRNO_INDEX_NOT_UNIQUE: it is not one), without an iterator; data == NULL: none. Valid as
+ * long as the view, of a live one until the next change. */
+int lc_view_find(struct lc_read_view view, uint32_t index_id, struct lc_slice key, struct lc_slice *row, struct lc_error *err);
+uint64_t lc_view_row_count(struct lc_read_view view, uint32_t table_id); /* 0 also when there is no such table */
+
 /* ---- commit: what changed ---- */
 
 struct lc_table_delta {
@@ -125,7 +160,7 @@ struct lc_module_facts { struct lc_identity database, owner; uint8_t program_kin
 enum lc_status lc_schema_create(struct lc_tx *tx, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err);
 /* Update of a published module: unchanged or additive schemas (tables, indexes, accessors, functions); what needs a migration that is
  * not done automatically is refused with the text of spec/06 §15. Also replaces the st_module row. */
-enum lc_status lc_schema_update(struct lc_tx *tx, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err);
+enum lc_status lc_schema_update(struct lc_tx *tx, const struct lc_module_def *old, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err);
 /* The st_module row; program_bytes points into the table (valid until the next change). LC_NOT_FOUND if there is none. */
 enum lc_status lc_datastore_module(struct lc_datastore *ds, struct lc_module_facts *out);
 

@@ -8,54 +8,82 @@ enum { MAX_INDEXES = 256, MAX_SEQUENCES = 64 };
 struct index {
   struct lc_tree tree;        /* entries: index columns, then cluster key; unused when is_cluster */
   bool is_cluster;            /* the rows' own tree serves it */
-  const struct lc_type *entry_type;
 };
-struct sequence { uint32_t sequence_id; uint16_t column; };
+/* An auto-increment column. noted: the sequence's row as the open transaction has written it (transaction arena), if note_epoch is the present one. */
+struct sequence { uint32_t sequence_id; uint16_t column; uint64_t note_epoch; uint8_t *noted; size_t noted_len; };
+
+/* What does not change about a table until its schema does; shared by the table, read views and scans (any thread), freed with the last
+ * reference. The trees are descriptions for reading a snapshot with: their live roots are the table's own. */
+struct shape {
+  atomic_uint refs;
+  struct lc_arena arena;      /* owns everything below and the arrays of `info` */
+  struct lc_table_info info;
+  bool numbered;
+  struct lc_tree rows, *indexes;
+  bool *is_cluster;
+};
 
 /* Rows lie in `rows`, clustered by a unique index's columns; without one each row gets a hidden number in front of it
  * (entry = u64 number, row) and `by_hash` = (row hash, number) keeps the table a set. */
 struct table {
-  struct lc_table_info info;  /* arrays in `arena` */
-  struct lc_arena arena;
+  struct lc_datastore *ds;
+  struct lc_table_info info;  /* as in the shape */
+  struct shape *shape;
   struct lc_tree rows, by_hash;
   bool numbered;
   uint64_t next_number;
   struct index *indexes;      /* as info.indexes */
   uint32_t n_sequences;
   struct sequence *sequences; /* ascending by column */
-  bool is_ephemeral;
-  /* in the open transaction */
-  struct net *net; uint32_t n_net, cap_net; /* net changes, in order of first touch */
-  uint32_t *net_slots, net_mask;            /* open addressing over net once it is large */
+  bool any_bytes;             /* bytes of the right length are a row */
+  bool simple;                /* clustered by one column at a constant offset, no other index */
+  bool is_new;                /* made by the open transaction */
+  /* in the open transaction: physical changes in order, rows in its arena; a deletion has DELETED set in its length */
+  struct lc_slice *changes; uint32_t n_changes, cap_changes, n_deletes;
+  struct lc_slice *net; uint32_t cap_net, *net_slots; /* room for the net effect of cap_net changes, once both kinds have occurred */
   bool touched;
 };
-struct net { struct lc_slice row; int8_t change; uint64_t hash; }; /* +1 inserted, -1 deleted, 0 cancelled */
+#define DELETED ((size_t)1 << 63)
+static inline struct lc_slice change_row(struct lc_slice c) { return lc_slice(c.data, c.len & ~DELETED); }
 
-struct undo { struct table *table; struct lc_slice row; bool was_insert; };
+/* What a transaction did to the catalog; `old`: the content before, which had n_changes row changes. */
+enum catalog_change_kind { TABLE_CREATED, TABLE_ALTERED, TABLE_DROPPED };
+struct catalog_change { enum catalog_change_kind kind; struct table *table; struct table old; uint32_t n_changes; };
 
-/* A scan: what has been fetched, and when that is not all, a cursor on a snapshot from which the rest comes piece by piece. */
+/* A scan: what has been fetched, and when that is not all, a cursor on a snapshot for the rest. */
 struct lc_row_iter {
   struct lc_row_iter *next_free;
-  struct lc_datastore *ds;
+  struct lc_datastore *ds;      /* where it goes when closed; NULL: of a read view */
   struct lc_buf rows; size_t at;
-  struct lc_snapshot *snapshot; /* NULL: all is in `rows` */
-  struct table *table; int32_t index; /* index to follow; -1: the table's own order */
+  struct lc_snapshot *snapshot; /* NULL: all is in `rows`. Comes with a reference on the shape */
+  struct shape *shape; int32_t index; /* index to follow; -1: the table's own order */
   struct lc_cursor cursor;
   struct lc_buf high; uint32_t high_parts; bool high_excluded;
 };
+/* Bounds of a scan over the first columns of an index: low key of low_parts parts (excluded or not), high likewise. */
+struct scan_bounds { const uint8_t *low, *high; uint32_t low_parts, high_parts; bool low_excluded, high_excluded; };
 
 struct lc_tx {
   struct lc_datastore *ds;
-  bool open;
+  bool open, committed;       /* committed: not yet released */
+  uint64_t note_epoch;        /* of sequences */
   struct lc_arena arena;
-  struct undo *undo; uint32_t n_undo, cap_undo; /* kept over transactions */
-  struct table **touched; uint32_t n_touched, cap_touched;
-  uint32_t *schema_tables; uint32_t n_schema, cap_schema; /* ids of tables created or altered */
+  struct table **touched; uint32_t n_touched, cap_touched; /* an entry may be NULL */
+  struct catalog_change *catalog; uint32_t n_catalog, cap_catalog;
+  struct lc_table_delta *deltas; uint32_t cap_deltas;      /* room for one of each touched and dropped table */
   struct lc_tx_delta delta;
 };
 
 struct index_ref { struct table *table; uint32_t at; };
 struct names { struct name_slot *slots; uint64_t mask; }; /* names.c */
+struct schema_index { uint32_t index_id, at; struct shape *shape; };
+struct lc_schema {
+  atomic_uint refs;
+  uint64_t version;
+  uint32_t n_shapes; struct shape **shapes;             /* ascending by table id; a reference on each */
+  uint32_t n_indexes; struct schema_index *indexes;     /* ascending by id */
+  struct names names[2];
+};
 struct lc_datastore {
   const struct lc_env *env;
   struct lc_store *store;    /* of all trees */
@@ -63,31 +91,70 @@ struct lc_datastore {
   struct index_ref *index_refs; uint32_t n_index_refs; /* by index id; table NULL: none */
   uint64_t schema_version;
   struct names names[2];     /* of tables, of indexes; made when first asked for */
+  struct lc_schema *schema;  /* of the present catalog, for read views; NULL: not made yet */
   struct lc_tx tx;
+  uint32_t *noted; uint32_t n_noted, cap_noted; /* replay: tables whose catalog rows have changed */
+  uint64_t random;           /* state of the generator for sequences; 0: no skips */
   struct lc_row_iter *free_iters;
-  struct lc_buf key, entry;  /* scratch */
+  struct lc_buf key, entry, old; /* scratch */
 };
 
 /* catalog.c */
-struct table *ds_table(const struct lc_datastore *ds, uint32_t table_id);
-/* Builds or rebuilds a table from the st_ rows; removes it if they are gone. */
+struct shape *shape_new(void); /* one reference; NULL: out of memory */
+const struct lc_type *product_of_columns(struct lc_arena *a, const struct lc_type *row, uint32_t n, const uint16_t *columns);
+/* Builds or rebuilds a table from the st_ rows; removes it if they are gone. In a transaction this can be undone. */
 enum lc_status catalog_refresh(struct lc_datastore *ds, uint32_t table_id, struct lc_error *err);
-enum lc_status catalog_bootstrap(struct lc_datastore *ds, struct lc_error *err);
+/* The table that `shape` describes (its reference passes) takes its place in the catalog. */
+enum lc_status catalog_place(struct lc_datastore *ds, struct shape *shape, uint32_t n_sequences, const struct sequence *sequences, struct lc_error *err);
+void catalog_rollback(struct lc_tx *tx);
+void catalog_end(struct lc_tx *tx);
 void table_free(struct table *t);
-/* Marks a table's schema as changed by the transaction, so that rollback looks again. */
-bool tx_note_schema(struct lc_tx *tx, uint32_t table_id);
+
+/* bootstrap.c */
+enum lc_status catalog_bootstrap(struct lc_datastore *ds, struct lc_error *err);
+
+/* tx.c */
+void tx_undo_rows(struct table *t, uint32_t keep); /* undoes row changes until `keep` are left */
+void tx_forget_table(struct lc_tx *tx, struct table *t);
+/* Room for so many more changes of t; to be called before they are made. false: out of memory. */
+bool tx_reserve(struct lc_tx *tx, struct table *t, uint32_t inserts, uint32_t deletes);
+void tx_note(struct table *t, struct lc_slice row, bool is_insert); /* a change has been made; `row` in the arena */
+bool tx_reserve_deltas(struct lc_tx *tx, uint32_t more);
+int unique_violation(const struct table *t, uint32_t at, struct lc_slice row, struct lc_error *err);
+int tx_insert_row(struct lc_tx *tx, struct table *t, struct lc_slice row, struct lc_error *err); /* `row` in the arena, validated */
+int tx_delete_row(struct lc_tx *tx, struct table *t, struct lc_slice stored, struct lc_error *err);
+
+/* sequence.c */
+/* Replaces zero auto-increment columns of a row; the values taken are appended to *generated (may be NULL). */
+int sequences_fill(struct lc_tx *tx, struct table *t, uint8_t *row, struct lc_buf *generated, struct lc_error *err);
+
+/* view.c */
+struct table *ds_table(const struct lc_datastore *ds, uint32_t table_id);
+void shape_ref(struct shape *s);
+void shape_unref(struct shape *s); /* any thread */
 
 /* names.c */
-void names_forget(struct lc_datastore *ds); /* the catalog changes */
+enum { NAMES_OF_TABLES, NAMES_OF_INDEXES };
+bool names_build(struct names *n, int kind, uint32_t n_tables, const struct lc_table_info *const *tables); /* false: out of memory */
+const void *names_find(const struct names *n, struct lc_slice name);
+void names_free(struct names *n);
+
+void schema_forget(struct lc_datastore *ds); /* the catalog changes: drops what was derived from it */
+struct shape *schema_shape(const struct lc_schema *s, uint32_t table_id);
+struct shape *schema_index(const struct lc_schema *s, uint32_t index_id, uint32_t *at);
 
 /* rows.c: physical changes, no transaction, no constraints */
-bool rows_insert(struct table *t, struct lc_slice row, bool replace); /* false: out of memory. replace: an existing row of that key goes */
-bool rows_delete(struct table *t, struct lc_slice row);               /* exactly this row; false: not there */
+bool rows_insert(struct table *t, struct lc_slice row);                /* false: out of memory, nothing changed */
+bool rows_delete(struct table *t, struct lc_slice row);                /* exactly this row; false: not there. Needs no memory */
+bool rows_put(struct table *t, struct lc_slice row);                   /* replay: inserts, or replaces the row that has its cluster key; false: out of memory */
+/* Puts `row` where `old`, a copy of the stored row with the same cluster key, lies. false: out of memory, nothing changed. Not for numbered tables */
+bool rows_replace(struct table *t, struct lc_slice old, struct lc_slice row);
 struct lc_slice rows_find_equal(struct table *t, struct lc_slice row); /* stored row equal in all bytes, or NULL */
 struct lc_slice row_of_entry(const struct table *t, struct lc_slice entry);
-void index_entry(const struct table *t, const struct index *ix, const struct lc_index_info *info, struct lc_slice row, const uint8_t *cluster_key, size_t cluster_len, struct lc_buf *out);
-/* First row whose first n_parts index columns equal key; except (may be NULL data) is passed over. */
-struct lc_slice index_find(struct table *t, uint32_t at, const uint8_t *key, uint32_t n_parts);
+/* The entry in `rows` of the first entry of `index` (which may be `rows`) whose first n_parts columns equal key; NULL data: none. snapshot NULL: live trees. */
+struct lc_slice trees_find(const struct lc_tree *rows, const struct lc_tree *index, const struct lc_snapshot *snapshot, uint32_t n_parts, const uint8_t *key);
+/* First row whose index columns equal key. */
+struct lc_slice index_find(struct table *t, uint32_t at, const uint8_t *key);
 enum lc_status index_build(struct table *t, uint32_t at);
 
 #endif

@@ -77,27 +77,70 @@ enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_
 
 /* ---- replay ---- */
 
+/* Tables whose rows say what a table is (catalog.c). A changed row of st_sequence alone is a number handed out. */
 static bool is_catalog_table(uint32_t id) {
-  return id == LC_ST_TABLE || id == LC_ST_COLUMN || id == LC_ST_SEQUENCE || id == LC_ST_INDEX || id == LC_ST_CONSTRAINT || id == LC_ST_SCHEDULED || id == LC_ST_EVENT_TABLE ||
-         id == LC_ST_TABLE_ACCESSOR || id == LC_ST_INDEX_ACCESSOR;
+  static const bool is[LC_ST_OUTBOX + 1] = {[LC_ST_TABLE] = true,     [LC_ST_COLUMN] = true, [LC_ST_INDEX] = true,       [LC_ST_CONSTRAINT] = true,     [LC_ST_SEQUENCE] = true, [LC_ST_SCHEDULED] = true,
+                                            [LC_ST_EVENT_TABLE] = true, [LC_ST_VIEW] = true,   [LC_ST_VIEW_PARAM] = true,  [LC_ST_TABLE_ACCESSOR] = true, [LC_ST_INDEX_ACCESSOR] = true,
+                                            [LC_ST_COLUMN_ACCESSOR] = true, [LC_ST_OUTBOX] = true};
+  return is[id];
 }
 
-/* The user table a catalog row speaks of, or 0. Changes of st_sequence alone (numbers handed out) do not alter a schema. */
-static uint32_t subject(struct lc_datastore *ds, uint32_t st_id, struct lc_slice row) {
-  static const int8_t column_of_id[] = {[LC_ST_TABLE] = 0, [LC_ST_COLUMN] = 0, [LC_ST_SEQUENCE] = -1, [LC_ST_INDEX] = 1, [LC_ST_CONSTRAINT] = 2, [LC_ST_SCHEDULED] = 1, [LC_ST_EVENT_TABLE] = 0};
-  if (st_id >= sizeof column_of_id || column_of_id[st_id] < 0 || !is_catalog_table(st_id)) return 0;
-  uint32_t id;
-  memcpy(&id, lc_row_column(ds_table(ds, st_id)->info.row_type, row.data, (uint32_t)column_of_id[st_id]), 4);
+static struct lc_slice first_string(struct lc_slice row) {
+  struct lc_reader r = lc_reader(row);
+  return lc_read_bytes(&r);
+}
+
+/* The user table a catalog row speaks of, or 0. */
+static uint32_t subject(struct lc_datastore *ds, uint32_t st_id, struct lc_slice row, bool number_only) {
+  const struct lc_type *type = ds_table(ds, st_id)->info.row_type;
+  const struct lc_table_info *t = NULL;
+  uint32_t id = 0, column = 0;
+  switch (st_id) {
+  case LC_ST_TABLE: case LC_ST_COLUMN: case LC_ST_EVENT_TABLE: case LC_ST_OUTBOX: break;
+  case LC_ST_INDEX: case LC_ST_SCHEDULED: column = 1; break;
+  case LC_ST_CONSTRAINT: column = 2; break;
+  case LC_ST_SEQUENCE:
+    if (number_only) return 0;
+    column = 2;
+    break;
+  case LC_ST_VIEW: {
+    const uint8_t *table = lc_row_column(type, row.data, 2);
+    if (*table == 0) memcpy(&id, table + 1, 4);
+    return id > LC_ST_OUTBOX ? id : 0;
+  }
+  case LC_ST_TABLE_ACCESSOR: case LC_ST_COLUMN_ACCESSOR: /* of a table that is new: its other rows name it */
+    t = lc_datastore_table_by_name(ds, first_string(row));
+    return t && !t->is_system ? t->table_id : 0;
+  case LC_ST_INDEX_ACCESSOR: {
+    const struct lc_index_info *x = lc_datastore_index_by_name(ds, first_string(row));
+    return x && x->table_id > LC_ST_OUTBOX ? x->table_id : 0;
+  }
+  default: return 0;
+  }
+  memcpy(&id, lc_row_column(type, row.data, column), 4);
   return id > LC_ST_OUTBOX ? id : 0;
 }
 
 static enum lc_status refresh_noted(struct lc_datastore *ds, struct lc_error *err) {
-  struct lc_tx *tx = &ds->tx;
   enum lc_status st = LC_OK;
-  for (uint32_t i = 0; i < tx->n_schema && st == LC_OK; i++) st = catalog_refresh(ds, tx->schema_tables[i], err);
-  if (tx->n_schema) ds->schema_version++;
-  tx->n_schema = 0;
+  for (uint32_t i = 0; i < ds->n_noted && st == LC_OK; i++) st = catalog_refresh(ds, ds->noted[i], err);
+  if (ds->n_noted) ds->schema_version++;
+  ds->n_noted = 0;
   return st;
+}
+
+static bool note_table(struct lc_datastore *ds, uint32_t table_id) {
+  for (uint32_t i = ds->n_noted; i-- > 0;)
+    if (ds->noted[i] == table_id) return true;
+  if (ds->n_noted == ds->cap_noted) {
+    uint32_t cap = ds->cap_noted ? ds->cap_noted * 2 : 16;
+    uint32_t *p = lc_realloc(ds->noted, cap * sizeof *p);
+    if (!p) return false;
+    ds->noted = p;
+    ds->cap_noted = cap;
+  }
+  ds->noted[ds->n_noted++] = table_id;
+  return true;
 }
 
 static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, bool inserts, struct lc_error *err) {
@@ -110,16 +153,22 @@ static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, b
     if (st != LC_OK) return st;
     struct table *t = ds_table(ds, id);
     if (!t) return lc_fail(err, LC_CORRUPT, "record changes table %u, which does not exist", id);
+    bool is_catalog = id <= LC_ST_OUTBOX && is_catalog_table(id), skip = inserts && t->info.is_event;
+    uint32_t fixed = t->any_bytes ? t->info.row_type->static_size_bytes : 0;
+    if (n_rows && fixed == 0 && t->any_bytes && n_rows > 1) return lc_fail(err, LC_CORRUPT, "record changes %llu rows of table %u, which has no columns", (unsigned long long)n_rows, id);
     for (uint64_t i = 0; i < n_rows; i++) {
       const uint8_t *start = r->p;
-      if (lc_bsatn_validate(t->info.row_type, NULL, r, err) != LC_OK) return lc_fail_context(err, "row of table %u", id), LC_CORRUPT;
+      if (fixed ? !lc_read_raw(r, fixed) : lc_bsatn_validate(t->info.row_type, NULL, r, err) != LC_OK) {
+        if (fixed) lc_fail(err, LC_CORRUPT, "record is shorter than its contents");
+        return lc_fail_context(err, "row of table %u", id), LC_CORRUPT;
+      }
       struct lc_slice row = lc_slice(start, (size_t)(r->p - start));
-      if (inserts && t->info.is_event) continue;
-      if (inserts && rows_find_equal(t, row).data) continue; /* the rows of the bootstrap, and sets in general */
-      if (inserts ? !rows_insert(t, row, true) : false) return lc_fail(err, LC_NOMEM, "out of memory");
-      if (!inserts) rows_delete(t, row); /* gone already if an insert of this record replaced it */
-      uint32_t touched = subject(ds, id, row);
-      if (touched && !tx_note_schema(&ds->tx, touched)) return lc_fail(err, LC_NOMEM, "out of memory");
+      if (skip) continue;
+      bool number_only = inserts && id == LC_ST_SEQUENCE && lc_tree_find(&t->rows, row.data).data;
+      if (inserts && !rows_put(t, row)) return lc_fail(err, LC_NOMEM, "out of memory");
+      if (!inserts && !rows_delete(t, row)) number_only = id == LC_ST_SEQUENCE; /* gone already: an insert of this record replaced it */
+      uint32_t touched = is_catalog ? subject(ds, id, row, number_only) : 0;
+      if (touched && !note_table(ds, touched)) return lc_fail(err, LC_NOMEM, "out of memory");
     }
   }
   return LC_OK;
@@ -132,7 +181,7 @@ static enum lc_status replay_one(struct lc_datastore *ds, struct lc_reader *r, s
   if (flags & FLAG_OUTPUTS) lc_read_raw(r, lc_read_u8(r));
   if (r->failed) return lc_fail(err, LC_CORRUPT, "record is shorter than its contents");
   if (!(flags & FLAG_MUTATIONS)) return LC_OK;
-  ds->tx.n_schema = 0;
+  ds->n_noted = 0;
   enum lc_status st = replay_ops(ds, r, true, err);
   if (st == LC_OK) st = replay_ops(ds, r, false, err);
   uint64_t truncates = st == LC_OK ? lc_read_varint(r) : 0;

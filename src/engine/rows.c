@@ -1,20 +1,14 @@
 /* Rows in their trees: the physical half of a table. No constraints here, no transaction; a table's rows and index entries always agree.
- * Callers: tx.c, record.c (replay), catalog.c (building an index over rows that are there). */
+ *
+ * Invariants: an insertion or replacement happens whole or not at all; a deletion needs no memory, because the scratch buffers of the datastore
+ * have been large enough for every row that was ever inserted. Callers: tx.c, sequence.c, record.c (replay), catalog.c (indexes over rows
+ * that are there).
+ */
 #include "engine_internal.h"
 
 struct lc_slice row_of_entry(const struct table *t, struct lc_slice entry) {
   if (!entry.data || !t->numbered) return entry;
   return lc_slice(entry.data + 8, entry.len - 8);
-}
-
-void index_entry(const struct table *t, const struct index *ix, const struct lc_index_info *info, struct lc_slice row, const uint8_t *cluster_key, size_t cluster_len,
-                 struct lc_buf *out) {
-  (void)ix;
-  for (uint32_t i = 0; i < info->n_columns; i++) {
-    const uint8_t *at = lc_row_column(t->info.row_type, row.data, info->columns[i]);
-    lc_buf_append(out, at, (size_t)(lc_bsatn_skip(t->info.row_type->fields[info->columns[i]].type, at) - at));
-  }
-  lc_buf_append(out, cluster_key, cluster_len);
 }
 
 static uint64_t row_hash(struct lc_slice row) { return lc_hash64(row.data, row.len, 1); }
@@ -35,10 +29,12 @@ static bool find_number(struct table *t, struct lc_slice row, uint64_t *number, 
   return false;
 }
 
-/* The cluster key of a row: its bytes in the row when they lie at its front, else concatenated into *scratch. NULL: out of memory. */
-static const uint8_t *cluster_key(const struct table *t, struct lc_slice row, struct lc_buf *scratch) {
+/* The cluster key of a row: its bytes in the row when they lie together, else concatenated in the datastore's scratch. NULL: out of memory,
+ * which cannot be for a row that is stored. */
+static const uint8_t *cluster_key(const struct table *t, struct lc_slice row) {
   if (t->rows.key.is_prefix) return row.data;
   if (t->rows.key.is_static_offset) return row.data + t->rows.key.offset_bytes;
+  struct lc_buf *scratch = &t->ds->key;
   lc_buf_clear(scratch);
   lc_key_extract(&t->rows.key, row.data, scratch);
   return lc_buf_ok(scratch) ? scratch->data : NULL;
@@ -48,127 +44,170 @@ struct lc_slice rows_find_equal(struct table *t, struct lc_slice row) {
   struct lc_slice stored = {0};
   uint64_t number;
   if (t->numbered) return find_number(t, row, &number, &stored) ? stored : lc_slice(NULL, 0);
-  struct lc_buf scratch = {0};
-  const uint8_t *key = cluster_key(t, row, &scratch);
-  if (key) stored = lc_tree_find(&t->rows, key);
-  lc_buf_free(&scratch);
+  const uint8_t *key = cluster_key(t, row);
+  if (!key) return lc_slice(NULL, 0); /* longer than any that is stored */
+  stored = lc_tree_find(&t->rows, key);
   return stored.data && lc_slice_eq(stored, row) ? stored : lc_slice(NULL, 0);
 }
 
-static bool index_change(struct table *t, uint32_t at, struct lc_slice row, const uint8_t *ckey, size_t clen, bool insert) {
-  struct index *ix = &t->indexes[at];
-  if (ix->is_cluster) return true;
-  struct lc_buf e = {0};
-  index_entry(t, ix, &t->info.indexes[at], row, ckey, clen, &e);
-  bool ok = lc_buf_ok(&e);
-  if (ok && insert) ok = lc_tree_insert(&ix->tree, lc_buf_slice(&e), NULL) != LC_TREE_NOMEM;
-  else if (ok) lc_tree_remove(&ix->tree, e.data);
-  lc_buf_free(&e);
-  return ok;
+/* The entry of index `at` for a row, in the datastore's scratch. NULL: out of memory, which cannot be for a row that is stored. */
+static const struct lc_buf *index_entry(struct table *t, uint32_t at, struct lc_slice row, const uint8_t *ckey, size_t clen) {
+  const struct lc_index_info *info = &t->info.indexes[at];
+  struct lc_buf *e = &t->ds->entry;
+  lc_buf_clear(e);
+  for (uint32_t i = 0; i < info->n_columns; i++) {
+    const uint8_t *p = lc_row_column(t->info.row_type, row.data, info->columns[i]);
+    lc_buf_append(e, p, (size_t)(lc_bsatn_skip(t->info.row_type->fields[info->columns[i]].type, p) - p));
+  }
+  lc_buf_append(e, ckey, clen);
+  return lc_buf_ok(e) ? e : NULL;
+}
+static bool index_add(struct table *t, uint32_t at, struct lc_slice row, const uint8_t *ckey, size_t clen) {
+  if (t->indexes[at].is_cluster) return true;
+  const struct lc_buf *e = index_entry(t, at, row, ckey, clen);
+  return e && lc_tree_insert(&t->indexes[at].tree, lc_buf_slice(e), NULL) != LC_TREE_NOMEM;
+}
+static void index_take(struct table *t, uint32_t at, struct lc_slice row, const uint8_t *ckey, size_t clen) {
+  if (t->indexes[at].is_cluster) return;
+  const struct lc_buf *e = index_entry(t, at, row, ckey, clen);
+  if (!e || !lc_tree_remove(&t->indexes[at].tree, e->data)) lc_panic("index %u of table %u has no entry for a row", t->info.indexes[at].index_id, t->info.table_id);
 }
 
 bool rows_delete(struct table *t, struct lc_slice row) {
   uint64_t number = 0;
   struct lc_slice stored = {0};
-  struct lc_buf scratch = {0};
   const uint8_t *key;
   if (t->numbered) {
     if (!find_number(t, row, &number, &stored)) return false;
     key = (const uint8_t *)&number;
   } else {
-    key = cluster_key(t, row, &scratch);
-    if (!key) lc_panic("out of memory while deleting a row");
+    key = cluster_key(t, row);
+    if (!key) return false;
     stored = lc_tree_find(&t->rows, key);
-    if (!stored.data || !lc_slice_eq(stored, row)) {
-      lc_buf_free(&scratch);
-      return false;
-    }
+    if (!stored.data || !lc_slice_eq(stored, row)) return false;
   }
   size_t clen = lc_key_len(&t->rows.key, key, t->rows.key.n_parts);
-  for (uint32_t i = 0; i < t->info.n_indexes; i++)
-    if (!index_change(t, i, row, key, clen, false)) lc_panic("out of memory while deleting a row from an index");
+  for (uint32_t i = 0; i < t->info.n_indexes; i++) index_take(t, i, row, key, clen);
   if (t->numbered) {
     uint64_t entry[2] = {row_hash(row), number};
     lc_tree_remove(&t->by_hash, (const uint8_t *)entry);
   }
   lc_tree_remove(&t->rows, key);
-  lc_buf_free(&scratch);
   return true;
 }
 
-bool rows_insert(struct table *t, struct lc_slice row, bool replace) {
-  struct lc_buf entry = {0}, scratch = {0};
-  uint64_t number = t->next_number;
+bool rows_insert(struct table *t, struct lc_slice row) {
+  uint64_t hash_entry[2] = {0, t->next_number};
   const uint8_t *key;
-  struct lc_slice stored = row;
   if (t->numbered) {
-    lc_buf_u64(&entry, number);
-    lc_buf_slice_append(&entry, row);
-    if (!lc_buf_ok(&entry)) return lc_buf_free(&entry), false;
-    stored = lc_buf_slice(&entry);
-    key = (const uint8_t *)&number;
+    struct lc_buf *entry = &t->ds->entry;
+    lc_buf_clear(entry);
+    lc_buf_u64(entry, t->next_number);
+    lc_buf_slice_append(entry, row);
+    if (!lc_buf_ok(entry) || lc_tree_insert(&t->rows, lc_buf_slice(entry), NULL) != LC_TREE_DONE) return false;
+    key = (const uint8_t *)&hash_entry[1];
+    hash_entry[0] = row_hash(row);
+    if (lc_tree_insert(&t->by_hash, lc_slice(hash_entry, 16), NULL) != LC_TREE_DONE) {
+      lc_tree_remove(&t->rows, key);
+      return false;
+    }
   } else {
-    key = cluster_key(t, row, &scratch);
-    if (!key) return lc_buf_free(&scratch), false;
+    key = cluster_key(t, row);
+    if (!key || lc_tree_insert(&t->rows, row, NULL) != LC_TREE_DONE) return false;
   }
-  if (replace && !t->numbered && lc_tree_find(&t->rows, key).data) {
-    struct lc_slice found = lc_tree_find(&t->rows, key);
-    struct lc_buf old = {0};
-    lc_buf_slice_append(&old, found);
-    if (!lc_buf_ok(&old)) return lc_buf_free(&scratch), false;
-    rows_delete(t, lc_buf_slice(&old));
-    lc_buf_free(&old);
+  if (t->info.n_indexes) {
+    size_t clen = lc_key_len(&t->rows.key, key, t->rows.key.n_parts);
+    for (uint32_t i = 0; i < t->info.n_indexes; i++) {
+      if (index_add(t, i, row, key, clen)) continue;
+      while (i-- > 0) index_take(t, i, row, key, clen);
+      if (t->numbered) lc_tree_remove(&t->by_hash, (const uint8_t *)hash_entry);
+      lc_tree_remove(&t->rows, key);
+      return false;
+    }
   }
+  t->next_number++;
+  return true;
+}
+
+static bool same_columns(const struct table *t, const struct lc_index_info *info, struct lc_slice a, struct lc_slice b) {
+  const struct lc_type *row = t->info.row_type;
+  for (uint32_t i = 0; i < info->n_columns; i++) {
+    const uint8_t *x = lc_row_column(row, a.data, info->columns[i]), *y = lc_row_column(row, b.data, info->columns[i]);
+    const struct lc_type *type = row->fields[info->columns[i]].type;
+    size_t n = type->static_size_bytes != LC_SIZE_DYNAMIC ? type->static_size_bytes : (size_t)(lc_bsatn_skip(type, x) - x);
+    if (type->static_size_bytes == LC_SIZE_DYNAMIC && (size_t)(lc_bsatn_skip(type, y) - y) != n) return false;
+    if (memcmp(x, y, n) != 0) return false;
+  }
+  return true;
+}
+
+bool rows_replace(struct table *t, struct lc_slice old, struct lc_slice row) {
+  if (t->info.n_indexes == 1) return lc_tree_replace(&t->rows, row) == LC_TREE_DONE;
+  const uint8_t *key = cluster_key(t, row);
+  if (!key) return false;
   size_t clen = lc_key_len(&t->rows.key, key, t->rows.key.n_parts);
-  bool ok = lc_tree_insert(&t->rows, stored, NULL) == LC_TREE_DONE;
-  uint64_t hash_entry[2] = {t->numbered ? row_hash(row) : 0, number};
-  if (ok && t->numbered && lc_tree_insert(&t->by_hash, lc_slice(hash_entry, 16), NULL) != LC_TREE_DONE) {
-    lc_tree_remove(&t->rows, key);
-    ok = false;
+  bool differs[MAX_INDEXES], ok = true;
+  uint32_t n = t->info.n_indexes, done = 0;
+  for (; ok && done < n; done++) {
+    differs[done] = !t->indexes[done].is_cluster && !same_columns(t, &t->info.indexes[done], old, row);
+    if (differs[done] && !index_add(t, done, row, key, clen)) {
+      ok = false;
+      break;
+    }
   }
-  for (uint32_t i = 0; ok && i < t->info.n_indexes; i++) {
-    if (index_change(t, i, row, key, clen, true)) continue;
-    while (i-- > 0) index_change(t, i, row, key, clen, false);
-    if (t->numbered) lc_tree_remove(&t->by_hash, (const uint8_t *)hash_entry);
-    lc_tree_remove(&t->rows, key);
-    ok = false;
-    break;
-  }
-  if (ok) t->next_number++;
-  lc_buf_free(&entry);
-  lc_buf_free(&scratch);
+  ok = ok && lc_tree_replace(&t->rows, row) == LC_TREE_DONE;
+  for (uint32_t i = 0; i < done; i++)
+    if (differs[i]) index_take(t, i, ok ? old : row, key, clen);
   return ok;
 }
 
-struct lc_slice index_find(struct table *t, uint32_t at, const uint8_t *key, uint32_t n_parts) {
-  struct index *ix = &t->indexes[at];
-  if (ix->is_cluster) {
-    if (n_parts == t->rows.key.n_parts) return lc_tree_find(&t->rows, key);
-    struct lc_cursor c;
-    lc_cursor_seek(&c, &t->rows, NULL, key, n_parts, false);
-    if (!lc_cursor_valid(&c)) return lc_slice(NULL, 0);
-    struct lc_slice e = lc_cursor_entry(&c);
-    return lc_key_compare_entry(&t->rows.key, e.data, key, n_parts) == 0 ? e : lc_slice(NULL, 0);
+bool rows_put(struct table *t, struct lc_slice row) {
+  if (t->simple) {
+    struct lc_slice there;
+    enum lc_tree_result r = lc_tree_insert(&t->rows, row, &there);
+    if (r == LC_TREE_DUPLICATE && !lc_slice_eq(there, row)) r = lc_tree_replace(&t->rows, row);
+    return r != LC_TREE_NOMEM;
   }
+  if (t->numbered) return rows_find_equal(t, row).data || rows_insert(t, row);
+  const uint8_t *key = cluster_key(t, row);
+  if (!key) return false;
+  struct lc_slice there = lc_tree_find(&t->rows, key);
+  if (!there.data) return rows_insert(t, row);
+  if (lc_slice_eq(there, row)) return true;
+  struct lc_buf *old = &t->ds->old;
+  lc_buf_clear(old);
+  lc_buf_slice_append(old, there);
+  return lc_buf_ok(old) && rows_replace(t, lc_buf_slice(old), row);
+}
+
+struct lc_slice trees_find(const struct lc_tree *rows, const struct lc_tree *index, const struct lc_snapshot *snapshot, uint32_t n_parts, const uint8_t *key) {
+  if (index == rows && n_parts == rows->key.n_parts) return snapshot ? lc_snapshot_find(rows, snapshot, key) : lc_tree_find(rows, key);
   struct lc_cursor c;
-  lc_cursor_seek(&c, &ix->tree, NULL, key, n_parts, false);
+  lc_cursor_seek(&c, index, snapshot, key, n_parts, false);
   if (!lc_cursor_valid(&c)) return lc_slice(NULL, 0);
   struct lc_slice e = lc_cursor_entry(&c);
-  if (lc_key_compare_entry(&ix->tree.key, e.data, key, n_parts) != 0) return lc_slice(NULL, 0);
-  size_t skip = lc_key_len(&ix->tree.key, e.data, t->info.indexes[at].n_columns);
-  return row_of_entry(t, lc_tree_find(&t->rows, e.data + skip));
+  if (lc_key_compare_entry(&index->key, e.data, key, n_parts) != 0) return lc_slice(NULL, 0);
+  return index == rows ? e : lc_snapshot_find(rows, snapshot, e.data + lc_key_len(&index->key, e.data, n_parts));
+}
+
+struct lc_slice index_find(struct table *t, uint32_t at, const uint8_t *key) {
+  const struct lc_tree *tree = t->indexes[at].is_cluster ? &t->rows : &t->indexes[at].tree;
+  return row_of_entry(t, trees_find(&t->rows, tree, NULL, t->info.indexes[at].n_columns, key));
 }
 
 enum lc_status index_build(struct table *t, uint32_t at) {
   struct lc_cursor c;
+  struct lc_sorter sorter;
+  bool ok = true;
   if (t->indexes[at].is_cluster) return LC_OK;
-  for (lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+  lc_sorter_init(&sorter, &t->indexes[at].tree.key);
+  for (lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false); ok && lc_cursor_valid(&c); lc_cursor_next(&c)) {
     struct lc_slice entry = lc_cursor_entry(&c), row = row_of_entry(t, entry);
-    struct lc_buf scratch = {0};
-    const uint8_t *key = t->numbered ? entry.data : cluster_key(t, row, &scratch);
-    bool ok = key && index_change(t, at, row, key, lc_key_len(&t->rows.key, key, t->rows.key.n_parts), true);
-    lc_buf_free(&scratch);
-    if (!ok) return LC_NOMEM;
+    const uint8_t *key = t->numbered ? entry.data : cluster_key(t, row);
+    const struct lc_buf *e = key ? index_entry(t, at, row, key, lc_key_len(&t->rows.key, key, t->rows.key.n_parts)) : NULL;
+    ok = e && lc_sorter_add(&sorter, lc_buf_slice(e));
   }
-  return LC_OK;
+  ok = ok && lc_sorter_build(&sorter, &t->indexes[at].tree, NULL) == LC_TREE_DONE;
+  lc_sorter_free(&sorter);
+  return ok ? LC_OK : LC_NOMEM;
 }

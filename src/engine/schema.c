@@ -23,6 +23,8 @@ enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **
 
 void lc_datastore_free(struct lc_datastore *ds) {
   if (!ds) return;
+  if (ds->tx.committed) lc_tx_delta_release(ds, &ds->tx.delta);
+  if (ds->tx.open) lc_tx_rollback(&ds->tx);
   for (uint32_t i = 0; i < ds->n_tables; i++) table_free(ds->tables[i]);
   for (struct lc_row_iter *it = ds->free_iters, *next; it; it = next) {
     next = it->next_free;
@@ -31,14 +33,16 @@ void lc_datastore_free(struct lc_datastore *ds) {
     lc_free(it);
   }
   lc_arena_free(&ds->tx.arena);
-  lc_free(ds->tx.undo);
   lc_free(ds->tx.touched);
-  lc_free(ds->tx.schema_tables);
+  lc_free(ds->tx.catalog);
+  lc_free(ds->tx.deltas);
+  lc_free(ds->noted);
   lc_free(ds->tables);
   lc_free(ds->index_refs);
   lc_buf_free(&ds->key);
   lc_buf_free(&ds->entry);
-  names_forget(ds);
+  lc_buf_free(&ds->old);
+  schema_forget(ds);
   lc_store_free(ds->store);
   lc_free(ds);
 }
@@ -148,7 +152,7 @@ static enum lc_status create_table(struct lc_tx *tx, const struct lc_table_def *
     st = put(tx, LC_ST_CONSTRAINT, &b, NULL, err);
   }
   for (uint32_t i = 0; i < t->n_sequences && st == LC_OK; i++) st = create_sequence(tx, id, &t->sequences[i], err);
-  if (st == LC_OK) st = tx_note_schema(tx, id) ? catalog_refresh(tx->ds, id, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  if (st == LC_OK) st = catalog_refresh(tx->ds, id, err);
   lc_buf_free(&b);
   lc_buf_free(&type);
   return st;
@@ -210,18 +214,22 @@ static enum lc_status check_same(const struct lc_table_info *old, const struct l
   return lc_fail(err, LC_UNSUPPORTED, "Changing the %s of table %.*s requires a manual migration", what, (int)new->name.len, (const char *)new->name.data);
 }
 
-struct missing { const struct lc_module_def *def; struct lc_slice name; };
+struct missing { const struct lc_module_def *old, *def; struct lc_slice name, unknown; };
 static void look_for_missing(void *ctx, const struct lc_table_info *t) {
   struct missing *m = ctx;
   if (t->is_system) return;
+  bool known = false;
+  for (uint32_t i = 0; i < m->old->n_tables; i++) known = known || lc_slice_eq(m->old->tables[i].name, t->name);
+  if (!known) m->unknown = t->name;
   for (uint32_t i = 0; i < m->def->n_tables; i++)
     if (lc_slice_eq(m->def->tables[i].name, t->name)) return;
   m->name = t->name;
 }
 
-enum lc_status lc_schema_update(struct lc_tx *tx, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err) {
-  struct missing missing = {.def = def};
+enum lc_status lc_schema_update(struct lc_tx *tx, const struct lc_module_def *old_def, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err) {
+  struct missing missing = {.old = old_def, .def = def};
   lc_datastore_each_table(tx->ds, look_for_missing, &missing);
+  if (missing.unknown.data) return lc_fail(err, LC_CORRUPT, "table %.*s not found in old_module_def", (int)missing.unknown.len, (const char *)missing.unknown.data);
   if (missing.name.data) return lc_fail(err, LC_UNSUPPORTED, "Removing the table %.*s requires a manual migration", (int)missing.name.len, (const char *)missing.name.data);
   const struct lc_table_def **order = sorted_tables(def);
   enum lc_status st = order ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");

@@ -298,7 +298,7 @@ static void test_schema_rollback(void **state) {
   struct lc_buf before = dump(w.ds);
   struct lc_tx *tx = lc_tx_begin(w.ds);
   struct lc_module_facts facts = {.program_bytes = lc_slice_str("second")};
-  assert_int_equal(lc_schema_update(tx, donor.def, &facts, &err), LC_OK);
+  assert_int_equal(lc_schema_update(tx, w.def, donor.def, &facts, &err), LC_OK);
   assert_non_null(lc_datastore_table_by_name(w.ds, lc_slice_str("players")));
   lc_tx_rollback(tx);
   assert_null(lc_datastore_table_by_name(w.ds, lc_slice_str("players")));
@@ -306,7 +306,7 @@ static void test_schema_rollback(void **state) {
   assert_int_equal(before.len, after.len);
   assert_memory_equal(before.data, after.data, before.len);
   tx = lc_tx_begin(w.ds);
-  assert_int_equal(lc_schema_update(tx, donor.def, &facts, &err), LC_OK);
+  assert_int_equal(lc_schema_update(tx, w.def, donor.def, &facts, &err), LC_OK);
   commit(&w, tx);
   assert_non_null(lc_datastore_table_by_name(w.ds, lc_slice_str("players")));
   lc_buf_free(&before);

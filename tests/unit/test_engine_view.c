@@ -1,0 +1,218 @@
+/* Read views: a consistent state for readers on other threads while the writer goes on, and the schema as it was. */
+#include "def_text.h"
+#include "engine/engine.h"
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static struct lc_error err;
+static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
+
+static void commit(struct lc_datastore *ds, struct lc_tx *tx) {
+  const struct lc_tx_delta *delta;
+  lc_tx_commit(tx, &delta);
+  lc_tx_delta_release(ds, delta);
+}
+static struct lc_datastore *datastore(const char *text) {
+  struct lc_datastore *ds;
+  struct lc_module_def *def = def_text(text);
+  assert_int_equal(lc_datastore_new(&lc_env_system, &ds, &err), LC_OK);
+  struct lc_tx *tx = lc_tx_begin(ds);
+  if (lc_schema_create(tx, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
+  commit(ds, tx);
+  lc_module_def_free(def);
+  return ds;
+}
+
+struct account { uint32_t id; int64_t balance; } __attribute__((packed));
+enum { N_ACCOUNTS = 3000, N_READERS = 3, START = 100 };
+
+static void check_view(struct lc_read_view view, unsigned seed) {
+  const struct lc_table_info *t = lc_view_table_by_name(view, lc_slice_str("account"));
+  int64_t sum = 0;
+  uint64_t n = 0;
+  struct lc_row_iter *it;
+  lc_assert(t && lc_view_table(view, t->table_id) == t);
+  lc_assert(lc_view_row_count(view, t->table_id) == N_ACCOUNTS);
+  lc_assert(lc_view_scan(view, t->table_id, &it) == LC_ERRNO_OK);
+  for (struct lc_row_run run; lc_row_iter_run(it, &run);) /* runs, then again row by row through the other index */
+    for (uint32_t i = 0; i < run.n; i++) {
+      struct account a;
+      memcpy(&a, run.rows + (size_t)i * run.stride_bytes, sizeof a);
+      sum += a.balance;
+      n++;
+    }
+  lc_row_iter_close(it);
+  lc_assert(n == N_ACCOUNTS && sum == (int64_t)N_ACCOUNTS * START);
+  const struct lc_index_info *by_balance = lc_view_index_by_name(view, lc_slice_str("account_balance_idx_btree"));
+  int64_t last = INT64_MIN;
+  lc_assert(by_balance && lc_view_index(view, by_balance->index_id) == by_balance);
+  lc_assert(lc_view_scan_range(view, by_balance->index_id, lc_slice(NULL, 0), 0, lc_slice("\2", 1), lc_slice("\2", 1), &it, NULL) == LC_ERRNO_OK);
+  n = 0;
+  for (struct lc_slice row; (row = lc_row_iter_next(it)).data; n++) {
+    struct account a;
+    memcpy(&a, row.data, sizeof a);
+    lc_assert(a.balance >= last);
+    last = a.balance;
+    sum -= a.balance;
+  }
+  lc_row_iter_close(it);
+  lc_assert(n == N_ACCOUNTS && sum == 0);
+  for (int i = 0; i < 50; i++) {
+    uint32_t id = (uint32_t)rand_r(&seed) % N_ACCOUNTS;
+    struct lc_slice row, key = lc_slice(&id, 4);
+    lc_assert(lc_view_find(view, t->indexes[0].index_id, key, &row, NULL) == LC_ERRNO_OK);
+    lc_assert(row.len == sizeof(struct account) && memcmp(row.data, &id, 4) == 0);
+    lc_assert(lc_view_scan_point(view, t->indexes[0].index_id, key, &it, NULL) == LC_ERRNO_OK);
+    lc_assert(lc_row_iter_next(it).len == sizeof(struct account) && !lc_row_iter_next(it).data);
+    lc_row_iter_close(it);
+  }
+}
+
+struct shared { pthread_mutex_t lock; pthread_cond_t changed; struct lc_read_view views[N_READERS]; bool given[N_READERS], stop; };
+struct reader { struct shared *s; unsigned at; uint64_t n; };
+
+static void *read_views(void *arg) {
+  struct reader *r = arg;
+  struct shared *s = r->s;
+  for (;;) {
+    pthread_mutex_lock(&s->lock);
+    while (!s->given[r->at] && !s->stop) pthread_cond_wait(&s->changed, &s->lock);
+    struct lc_read_view view = s->views[r->at];
+    bool given = s->given[r->at];
+    s->given[r->at] = false;
+    pthread_mutex_unlock(&s->lock);
+    if (!given) return NULL;
+    check_view(view, r->at + 1);
+    lc_read_view_close(&view);
+    r->n++;
+  }
+}
+
+/* Readers get views one after another; meanwhile the writer moves balances, adds tables and removes rows of others. */
+static void test_threads(void **state) {
+  (void)state;
+  struct lc_datastore *ds = datastore("table account\n col id u32 pk\n col balance i64 index\n table other\n col name string\n");
+  uint32_t table = lc_datastore_table_by_name(ds, lc_slice_str("account"))->table_id, other = lc_datastore_table_by_name(ds, lc_slice_str("other"))->table_id;
+  struct lc_tx *tx = lc_tx_begin(ds);
+  for (uint32_t i = 0; i < N_ACCOUNTS; i++) {
+    struct account a = {i, START};
+    assert_int_equal(lc_tx_insert(tx, table, lc_slice(&a, sizeof a), NULL, NULL, &err), LC_ERRNO_OK);
+  }
+  commit(ds, tx);
+  struct shared s = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+  struct reader readers[N_READERS] = {{0}};
+  pthread_t threads[N_READERS];
+  for (unsigned i = 0; i < N_READERS; i++) {
+    readers[i] = (struct reader){&s, i, 0};
+    assert_int_equal(pthread_create(&threads[i], NULL, read_views, &readers[i]), 0);
+  }
+  unsigned seed = 3, n_defs = 0;
+  char text[4096];
+  int len = snprintf(text, sizeof text, "table account\n col id u32 pk\n col balance i64 index\n table other\n col name string\n");
+  struct lc_module_def *old = def_text(text);
+  for (int round = 0; round < 400; round++) {
+    tx = lc_tx_begin(ds);
+    for (int k = 0; k < 20; k++) { /* from one account to another */
+      uint32_t from = (uint32_t)rand_r(&seed) % N_ACCOUNTS, to = (uint32_t)rand_r(&seed) % N_ACCOUNTS;
+      const struct lc_table_info *t = lc_datastore_table(ds, table);
+      struct account a[2];
+      if (from == to) continue;
+      for (int x = 0; x < 2; x++) {
+        struct lc_slice row;
+        assert_int_equal(lc_view_find((struct lc_read_view){.ds = ds}, t->indexes[0].index_id, lc_slice(x ? &to : &from, 4), &row, &err), LC_ERRNO_OK);
+        memcpy(&a[x], row.data, sizeof a[x]);
+        a[x].balance += x ? 7 : -7;
+        assert_int_equal(lc_tx_update(tx, table, t->indexes[0].index_id, lc_slice(&a[x], sizeof a[x]), NULL, NULL, &err), LC_ERRNO_OK);
+      }
+    }
+    struct lc_buf name = {0};
+    lc_buf_bsatn_str(&name, round % 2 ? "a" : "some longer name");
+    assert_int_equal(lc_tx_insert(tx, other, lc_buf_slice(&name), NULL, NULL, &err), LC_ERRNO_OK);
+    lc_buf_free(&name);
+    if (round % 3 == 0) lc_tx_rollback(tx);
+    else commit(ds, tx);
+    if (round % 40 == 39) { /* one more table */
+      len += snprintf(text + len, sizeof text - (size_t)len, "table more%u\n col x u8\n", n_defs++);
+      struct lc_module_def *def = def_text(text);
+      tx = lc_tx_begin(ds);
+      if (lc_schema_update(tx, old, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
+      commit(ds, tx);
+      lc_module_def_free(old);
+      old = def;
+    }
+    pthread_mutex_lock(&s.lock);
+    for (unsigned i = 0; i < N_READERS; i++)
+      if (!s.given[i]) {
+        if (i && s.given[0]) s.views[i] = lc_read_view_ref(s.views[0]); /* many readers of one view */
+        else assert_int_equal(lc_read_view_open(ds, &s.views[i]), LC_OK);
+        s.given[i] = true;
+      }
+    pthread_cond_broadcast(&s.changed);
+    pthread_mutex_unlock(&s.lock);
+  }
+  pthread_mutex_lock(&s.lock);
+  s.stop = true;
+  pthread_cond_broadcast(&s.changed);
+  pthread_mutex_unlock(&s.lock);
+  for (unsigned i = 0; i < N_READERS; i++) {
+    pthread_join(threads[i], NULL);
+    assert_true(readers[i].n > 0);
+  }
+  lc_module_def_free(old);
+  lc_datastore_free(ds);
+}
+
+/* A view keeps rows, tables and names that are gone from the datastore. */
+static void test_past(void **state) {
+  (void)state;
+  struct lc_datastore *ds = datastore("table a as Alpha\n col x u32\n table b\n col y string pk\n");
+  uint32_t a = lc_datastore_table_by_name(ds, lc_slice_str("Alpha"))->table_id;
+  uint32_t value = 5;
+  struct lc_read_view before, after;
+  struct lc_row_iter *it;
+  struct lc_tx *tx = lc_tx_begin(ds);
+  assert_int_equal(lc_tx_insert(tx, a, lc_slice(&value, 4), NULL, NULL, &err), LC_ERRNO_OK);
+  commit(ds, tx);
+  assert_int_equal(lc_read_view_open(ds, &before), LC_OK);
+  tx = lc_tx_begin(ds);
+  bool found;
+  assert_int_equal(lc_tx_delete_row(tx, a, lc_slice(&value, 4), &found, &err), LC_ERRNO_OK);
+  value = 6;
+  assert_int_equal(lc_tx_insert(tx, a, lc_slice(&value, 4), NULL, NULL, &err), LC_ERRNO_OK);
+  commit(ds, tx);
+  struct lc_module_def *def = def_text("table a as Alpha\n col x u32\n table b\n col y string pk\n table c\n col z u8\n"), *old = def_text("table a as Alpha\n col x u32\n table b\n col y string pk\n");
+  tx = lc_tx_begin(ds);
+  if (lc_schema_update(tx, old, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
+  commit(ds, tx);
+  lc_module_def_free(old);
+  lc_module_def_free(def);
+  assert_int_equal(lc_read_view_open(ds, &after), LC_OK);
+  assert_true(lc_view_schema_version(after) > lc_view_schema_version(before));
+  assert_null(lc_view_table_by_name(before, lc_slice_str("c")));
+  assert_non_null(lc_view_table_by_name(after, lc_slice_str("c")));
+  for (int i = 0; i < 2; i++) {
+    struct lc_read_view view = i ? after : before;
+    assert_int_equal(lc_view_row_count(view, a), 1);
+    assert_int_equal(lc_view_scan(view, a, &it), LC_ERRNO_OK);
+    struct lc_slice row = lc_row_iter_next(it);
+    value = 5 + (uint32_t)i;
+    assert_int_equal(row.len, 4);
+    assert_memory_equal(row.data, &value, 4);
+    assert_null(lc_row_iter_next(it).data);
+    lc_row_iter_close(it);
+    assert_int_equal(lc_view_scan(view, 999999, &it), LC_ERRNO_NO_SUCH_TABLE);
+  }
+  struct lc_read_view again = lc_read_view_ref(before);
+  lc_read_view_close(&before);
+  assert_non_null(lc_view_index_by_name(again, lc_slice_str("b_y_idx_btree")));
+  lc_read_view_close(&again);
+  lc_read_view_close(&after);
+  lc_datastore_free(ds);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_past)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
