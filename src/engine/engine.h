@@ -156,11 +156,47 @@ void lc_tx_record_encode(struct lc_buf *out, const struct lc_tx_delta *delta, co
 /* ---- catalog changes inside a transaction ---- */
 
 struct lc_module_facts { struct lc_identity database, owner; uint8_t program_kind; struct lc_hash program_hash; struct lc_slice program_bytes; };
-/* First publish: creates all tables, indexes, constraints, sequences, schedules, views' rows, RLS rules and the st_module row (spec/06 §3, §9.1). */
+/* First publish: creates all tables, views, RLS rules and the st_module row, each kind in order of names (spec/06 §3, §9.1). */
 enum lc_status lc_schema_create(struct lc_tx *tx, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err);
-/* Update of a published module: unchanged or additive schemas (tables, indexes, accessors, functions); what needs a migration that is
- * not done automatically is refused with the text of spec/06 §15. Also replaces the st_module row. */
+/* Update of a published module: plans and runs the migration from `old`, the stored module's definition, to `def`. LC_UNSUPPORTED: it needs a
+ * manual one; *err has all reasons, a line each. Other errors: the migration failed. On any the caller rolls back. */
 enum lc_status lc_schema_update(struct lc_tx *tx, const struct lc_module_def *old, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err);
+
+/* ---- migrations (spec/06 §15, spec/07 §10) ---- */
+
+/* In the order in which steps are run. */
+enum lc_migration_kind {
+  LC_STEP_REMOVE_INDEX, LC_STEP_REMOVE_CONSTRAINT, LC_STEP_REMOVE_SEQUENCE, LC_STEP_REMOVE_SCHEDULE, LC_STEP_REMOVE_VIEW, LC_STEP_REMOVE_RLS, LC_STEP_REMOVE_TABLE,
+  LC_STEP_CHANGE_COLUMNS, LC_STEP_RESCHEMA_EVENT_TABLE, LC_STEP_ADD_COLUMNS, LC_STEP_CHANGE_INDEX_SOURCE_NAME, LC_STEP_CHANGE_TABLE_ACCESSOR, LC_STEP_CHANGE_COLUMN_ACCESSOR,
+  LC_STEP_ADD_TABLE, LC_STEP_ADD_INDEX, LC_STEP_ADD_CONSTRAINT, LC_STEP_ADD_SEQUENCE, LC_STEP_ADD_SCHEDULE, LC_STEP_ADD_VIEW, LC_STEP_ADD_RLS, LC_STEP_CHANGE_ACCESS,
+  LC_STEP_CHANGE_PRIMARY_KEY, LC_STEP_CHANGE_OUTBOX, LC_STEP_UPDATE_VIEW, LC_STEP_DISCONNECT_ALL_USERS,
+};
+/* What a step is about: the definitions before and after (NULL where there is none) and the index, constraint or sequence in them. */
+struct lc_migration_step {
+  enum lc_migration_kind kind;
+  const struct lc_table_def *old_table, *new_table;
+  const struct lc_view_def *old_view, *new_view;
+  uint32_t item;              /* of old_table for removals, else of new_table; a column for CHANGE_COLUMN_ACCESSOR; position of an RLS rule */
+  struct lc_slice name, mount; /* what steps of a kind are ordered by */
+};
+struct lc_migration_plan {
+  struct lc_arena arena;      /* owns the lists */
+  const struct lc_module_def *old, *new; /* borrowed: must outlive the plan */
+  uint32_t n_errors; struct lc_slice *errors; /* not empty: a manual migration is required */
+  uint32_t n_steps; struct lc_migration_step *steps;
+  bool breaks_clients;
+  bool rls_changed;           /* the set of rules differs */
+};
+enum lc_plan_style { LC_PLAN_NO_COLOR, LC_PLAN_ANSI_COLOR };
+/* Compares two definitions. LC_OK also with errors in the plan; LC_NOMEM. Any thread. */
+enum lc_status lc_migration_plan_new(const struct lc_module_def *old, const struct lc_module_def *new_def, struct lc_migration_plan **out);
+void lc_migration_plan_free(struct lc_migration_plan *plan);
+/* Appends the plan as text (spec/06 §15.5). */
+enum lc_status lc_migration_plan_print(const struct lc_migration_plan *plan, enum lc_plan_style style, struct lc_buf *out);
+/* Runs a plan without errors and replaces the st_module row. log (may be NULL) gets each line for the module log. On failure roll back. */
+enum lc_status lc_migration_run(struct lc_tx *tx, const struct lc_migration_plan *plan, const struct lc_module_facts *facts, void (*log)(void *ctx, const char *line), void *ctx,
+                                struct lc_error *err);
+
 /* The st_module row; program_bytes points into the table (valid until the next change). LC_NOT_FOUND if there is none. */
 enum lc_status lc_datastore_module(struct lc_datastore *ds, struct lc_module_facts *out);
 

@@ -124,6 +124,33 @@ int unique_violation(const struct table *t, uint32_t at, struct lc_slice row, st
 int tx_insert_row(struct lc_tx *tx, struct table *t, struct lc_slice row, struct lc_error *err); /* `row` in the arena, validated */
 int tx_delete_row(struct lc_tx *tx, struct table *t, struct lc_slice stored, struct lc_error *err);
 
+/* describe.c: rows of the system tables that describe tables, views and rules */
+enum lc_status st_put(struct lc_tx *tx, uint32_t st_id, struct lc_buf *b, uint32_t *generated, struct lc_error *err); /* inserts the row in *b and clears it; *generated: its id */
+/* Deletes the rows whose column has exactly these bytes. */
+enum lc_status st_erase(struct lc_tx *tx, uint32_t st_id, uint32_t column, struct lc_slice bytes, struct lc_error *err);
+enum lc_status st_erase_id(struct lc_tx *tx, uint32_t st_id, uint32_t column, uint32_t id, struct lc_error *err);
+enum lc_status st_erase_name(struct lc_tx *tx, uint32_t st_id, uint32_t column, struct lc_slice name, struct lc_error *err);
+enum lc_status describe_table(struct lc_tx *tx, const struct lc_module_def *def, const struct lc_table_def *t, struct lc_error *err);
+enum lc_status describe_view(struct lc_tx *tx, const struct lc_view_def *v, struct lc_error *err);
+enum lc_status describe_rls(struct lc_tx *tx, struct lc_slice sql, struct lc_error *err);
+enum lc_status describe_module(struct lc_tx *tx, const struct lc_module_facts *f, struct lc_error *err); /* in place of the row that is there */
+enum lc_status describe_index(struct lc_tx *tx, uint32_t table_id, const struct lc_index_def *x, struct lc_error *err);
+enum lc_status describe_constraint(struct lc_tx *tx, uint32_t table_id, const struct lc_constraint_def *c, struct lc_error *err);
+enum lc_status describe_sequence(struct lc_tx *tx, uint32_t table_id, const struct lc_sequence_def *q, const uint8_t allocated[16], struct lc_error *err); /* allocated NULL: 1 */
+enum lc_status describe_schedule(struct lc_tx *tx, uint32_t table_id, const struct lc_table_def *t, struct lc_error *err);
+enum lc_status describe_outbox(struct lc_tx *tx, uint32_t table_id, const struct lc_module_def *def, const struct lc_outbox_def *o, struct lc_error *err);
+enum lc_status describe_columns(struct lc_tx *tx, uint32_t table_id, struct lc_slice table, uint32_t from, uint32_t n, const struct lc_column_def *columns, struct lc_error *err); /* and accessors */
+enum lc_status describe_st_table(struct lc_tx *tx, uint32_t *id, struct lc_slice name, bool is_public, int32_t primary_key, struct lc_error *err); /* *id 0: a new one */
+/* Deletes everything that describes a table, and the table. */
+enum lc_status undescribe_table(struct lc_tx *tx, const struct lc_table_info *t, struct lc_error *err);
+const struct lc_outbox_def *outbox_of(const struct lc_module_def *def, struct lc_slice table);
+int compare_names(struct lc_slice mount_a, struct lc_slice a, struct lc_slice mount_b, struct lc_slice b); /* order of creation and of steps */
+
+/* migrate_types.c */
+struct type_change { void (*fault)(void *ctx, bool nested, const struct lc_type *from, const struct lc_type *to, const char *what); void *ctx; };
+/* True if the types differ; faults that forbid the change are reported. */
+bool type_change_check(const struct type_change *c, const struct lc_type *from, const struct lc_type *to, bool nested);
+
 /* sequence.c */
 /* Replaces zero auto-increment columns of a row; the values taken are appended to *generated (may be NULL). */
 int sequences_fill(struct lc_tx *tx, struct table *t, uint8_t *row, struct lc_buf *generated, struct lc_error *err);

@@ -143,17 +143,26 @@ static bool note_table(struct lc_datastore *ds, uint32_t table_id) {
   return true;
 }
 
-static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, bool inserts, struct lc_error *err) {
+enum { SYSTEM_TABLES = 1, USER_TABLES = 2 };
+
+/* Reads one list of insertions or deletions and applies what concerns the tables in `which`. *schema (may be NULL) is set when a user table's
+ * rows follow changes of the catalog: these rows are only read then, because deletions that concern the catalog are still to come. */
+static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, bool inserts, int which, bool *schema, struct lc_error *err) {
   uint64_t n_ops = lc_read_varint(r);
   for (uint64_t op = 0; op < n_ops; op++) {
     uint32_t id = lc_read_u32(r);
     uint64_t n_rows = lc_read_varint(r);
     if (r->failed) return lc_fail(err, LC_CORRUPT, "record is shorter than its contents");
-    enum lc_status st = id > LC_ST_OUTBOX ? refresh_noted(ds, err) : LC_OK;
+    bool is_user = id > LC_ST_OUTBOX;
+    if (is_user && ds->n_noted && schema) {
+      *schema = true;
+      which &= ~USER_TABLES;
+    }
+    enum lc_status st = is_user ? refresh_noted(ds, err) : LC_OK;
     if (st != LC_OK) return st;
     struct table *t = ds_table(ds, id);
     if (!t) return lc_fail(err, LC_CORRUPT, "record changes table %u, which does not exist", id);
-    bool is_catalog = id <= LC_ST_OUTBOX && is_catalog_table(id), skip = inserts && t->info.is_event;
+    bool is_catalog = !is_user && is_catalog_table(id), skip = (inserts && t->info.is_event) || !(which & (is_user ? USER_TABLES : SYSTEM_TABLES));
     uint32_t fixed = t->any_bytes ? t->info.row_type->static_size_bytes : 0;
     if (n_rows && fixed == 0 && t->any_bytes && n_rows > 1) return lc_fail(err, LC_CORRUPT, "record changes %llu rows of table %u, which has no columns", (unsigned long long)n_rows, id);
     for (uint64_t i = 0; i < n_rows; i++) {
@@ -174,6 +183,25 @@ static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, b
   return LC_OK;
 }
 
+static enum lc_status replay_truncates(struct lc_datastore *ds, struct lc_reader *r, int which, struct lc_error *err) {
+  uint64_t n = lc_read_varint(r);
+  for (uint64_t i = 0; i < n && !r->failed; i++) {
+    uint32_t id = lc_read_u32(r);
+    struct table *t = ds_table(ds, id);
+    if (!t || !(which & (id > LC_ST_OUTBOX ? USER_TABLES : SYSTEM_TABLES))) continue; /* no table: dropped in this very transaction */
+    struct lc_cursor c;
+    if (id <= LC_ST_OUTBOX && is_catalog_table(id))
+      for (lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+        uint32_t touched = subject(ds, id, row_of_entry(t, lc_cursor_entry(&c)), false);
+        if (touched && !note_table(ds, touched)) return lc_fail(err, LC_NOMEM, "out of memory");
+      }
+    lc_tree_clear(&t->rows);
+    lc_tree_clear(&t->by_hash);
+    for (uint32_t k = 0; k < t->info.n_indexes; k++) lc_tree_clear(&t->indexes[k].tree);
+  }
+  return r->failed ? lc_fail(err, LC_CORRUPT, "record is shorter than its contents") : LC_OK;
+}
+
 static enum lc_status replay_one(struct lc_datastore *ds, struct lc_reader *r, struct lc_error *err) {
   uint8_t flags = lc_read_u8(r);
   if (flags & ~(FLAG_INPUTS | FLAG_OUTPUTS | FLAG_MUTATIONS)) return lc_fail(err, LC_CORRUPT, "record has unknown flags 0x%02x", flags);
@@ -182,17 +210,19 @@ static enum lc_status replay_one(struct lc_datastore *ds, struct lc_reader *r, s
   if (r->failed) return lc_fail(err, LC_CORRUPT, "record is shorter than its contents");
   if (!(flags & FLAG_MUTATIONS)) return LC_OK;
   ds->n_noted = 0;
-  enum lc_status st = replay_ops(ds, r, true, err);
-  if (st == LC_OK) st = replay_ops(ds, r, false, err);
-  uint64_t truncates = st == LC_OK ? lc_read_varint(r) : 0;
-  for (uint64_t i = 0; i < truncates && !r->failed; i++) {
-    struct table *t = ds_table(ds, lc_read_u32(r));
-    if (!t) continue; /* dropped in this very transaction */
-    lc_tree_clear(&t->rows);
-    lc_tree_clear(&t->by_hash);
-    for (uint32_t k = 0; k < t->info.n_indexes; k++) lc_tree_clear(&t->indexes[k].tree);
+  struct lc_reader start = *r;
+  bool schema = false;
+  enum lc_status st = replay_ops(ds, r, true, SYSTEM_TABLES | USER_TABLES, &schema, err);
+  if (st == LC_OK) st = replay_ops(ds, r, false, schema ? SYSTEM_TABLES : SYSTEM_TABLES | USER_TABLES, NULL, err);
+  if (st == LC_OK && !schema) st = replay_truncates(ds, r, SYSTEM_TABLES | USER_TABLES, err);
+  if (st == LC_OK && schema) { /* once the catalog is as the transaction left it: the rows of user tables */
+    st = replay_truncates(ds, r, SYSTEM_TABLES, err);
+    if (st == LC_OK) st = refresh_noted(ds, err);
+    *r = start;
+    if (st == LC_OK) st = replay_ops(ds, r, true, USER_TABLES, NULL, err);
+    if (st == LC_OK) st = replay_ops(ds, r, false, USER_TABLES, NULL, err);
+    if (st == LC_OK) st = replay_truncates(ds, r, USER_TABLES, err);
   }
-  if (st == LC_OK && r->failed) return lc_fail(err, LC_CORRUPT, "record is shorter than its contents");
   return st == LC_OK ? refresh_noted(ds, err) : st;
 }
 
