@@ -96,7 +96,9 @@ clients: ## the official clients that the end-to-end tests drive (cached)
 bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSON line each
 	@$(MAKE) --no-print-directory loadgen
 	@$(CC) $(CFLAGS) bench/store.c $(LIBRARY) $(LIBS) -o build/bench-store
+	@$(CC) $(CFLAGS) bench/engine.c $(LIBRARY) $(LIBS) -o build/bench-engine
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
+	@build/bench-engine
 	@build/bench-store 100000
 	@build/bench-store 1000000
 	@bench/run.sh
