@@ -97,8 +97,9 @@ static wasmtime_error_t *on_deadline(wasmtime_context_t *context, void *data, ui
 }
 
 /* A new budget. */
-static void refill(struct lc_instance *inst, bool sliced) {
+static void refill_slowly(struct lc_instance *inst, bool sliced) {
   const struct lc_env *env = inst->guest.env->env;
+  inst->refilled_at = sliced ? 0 : atomic_load_explicit(&wasm_host.ticks, memory_order_relaxed);
   inst->sliced = sliced;
   inst->out_of_time = false;
   if (sliced) inst->deadline_ns = env->monotonic_ns(env->ctx) + (int64_t)inst->budget_ticks * TICK_MS * 1000000;
@@ -107,8 +108,12 @@ static void refill(struct lc_instance *inst, bool sliced) {
   wasmtime_error_t *e = wasmtime_context_set_fuel(inst->context, INSTRUCTION_BUDGET);
   if (e) wasmtime_error_delete(e);
 }
+/* Within a tick the deadline of the last call still serves. */
+static inline void refill(struct lc_instance *inst, bool sliced) {
+  if (sliced || wasm_host.count_instructions || inst->refilled_at != atomic_load_explicit(&wasm_host.ticks, memory_order_relaxed)) refill_slowly(inst, sliced);
+}
 
-static uint64_t energy_used(const struct lc_instance *inst) {
+static inline uint64_t energy_used(const struct lc_instance *inst) {
   uint64_t left = 0;
   if (!wasm_host.count_instructions) return 0;
   wasmtime_error_t *e = wasmtime_context_get_fuel(inst->context, &left);
@@ -253,12 +258,12 @@ static void put_words(wasmtime_val_raw_t *v, const uint8_t *bytes, size_t n_word
   for (size_t i = 0; i < n_words; i++) memcpy(&v[i].i64, bytes + 8 * i, 8);
 }
 
-static void begin_call(struct lc_instance *inst, const struct lc_call_args *c, bool sliced) {
+static inline void begin_call(struct lc_instance *inst, const struct lc_call_args *c, bool sliced) {
   inst->guest.function_name = c->function_name;
   inst->guest.in_call = true;
   refill(inst, sliced);
 }
-static void end_call(struct lc_instance *inst, struct lc_call_result *out) {
+static inline void end_call(struct lc_instance *inst, struct lc_call_result *out) {
   inst->guest.in_call = false;
   out->instance_dead = inst->dead;
   out->energy = energy_used(inst);

@@ -15,6 +15,7 @@ struct wasm_host {
   wasm_engine_t *engine;
   wasmtime_linker_t *linker; /* every ABI function; immutable after start */
   pthread_t ticker;
+  _Atomic uint64_t ticks;    /* so far */
   atomic_bool stop;
   bool count_instructions;
   char *code_cache_dir;
@@ -46,7 +47,7 @@ struct lc_instance {
   wasmtime_instance_t instance;
   wasmtime_memory_t memory;
   wasmtime_func_t calls[N_EXPORTS];
-  uint64_t budget_ticks;
+  uint64_t budget_ticks, refilled_at; /* ticks of a call; tick of the present deadline, 0: none that a next call may keep */
   struct lc_buf message;        /* of the last call */
   bool dead;
   bool sliced, out_of_time;     /* sliced: looked at every few ticks, with a deadline that moves while the guest is suspended */

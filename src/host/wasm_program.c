@@ -32,6 +32,7 @@ static void *tick(void *arg) {
   while (!atomic_load_explicit(&wasm_host.stop, memory_order_relaxed)) {
     nanosleep(&ts, NULL);
     wasmtime_engine_increment_epoch(wasm_host.engine);
+    atomic_fetch_add_explicit(&wasm_host.ticks, 1, memory_order_relaxed);
   }
   return NULL;
 }
@@ -86,6 +87,7 @@ enum lc_status lc_host_init(struct lc_error *err) {
     wasm_functype_delete(type);
     if (e) return host_fail_error(err, LC_UNSUPPORTED, e);
   }
+  atomic_store(&wasm_host.ticks, 1);
   atomic_store(&wasm_host.stop, false);
   if (pthread_create(&wasm_host.ticker, NULL, tick, NULL) != 0) return lc_fail(err, LC_NOMEM, "cannot start the epoch ticker thread");
   return LC_OK;
