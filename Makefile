@@ -97,10 +97,12 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@$(MAKE) --no-print-directory loadgen
 	@$(CC) $(CFLAGS) bench/store.c $(LIBRARY) $(LIBS) -o build/bench-store
 	@$(CC) $(CFLAGS) bench/engine.c $(LIBRARY) $(LIBS) -o build/bench-engine
+	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-engine
 	@build/bench-store 100000
 	@build/bench-store 1000000
+	@build/bench-host $(MODULES)/transfer.wasm 500000
 	@bench/run.sh
 
 run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publishes the sample if that is empty

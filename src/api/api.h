@@ -9,6 +9,8 @@ struct lc_server_options {
   const char *jwt_pub_key_path, *jwt_priv_key_path; /* NULL: id_ecdsa(.pub) in data_dir, made on first start */
   unsigned network_threads;     /* 0: processors, at most 8 */
   uint64_t time_budget_ms;      /* per call; 0: 60,000 */
+  uint64_t module_memory_mib;   /* linear memory of an instance; 0: 1024 */
+  bool count_instructions;      /* energy as the reference counts it, with its budget of 120e9 a call beside the time budget */
 };
 /* Runs until SIGINT or SIGTERM; prints `listening on HOST:PORT` when ready. Returns the process's exit code. */
 int lc_server_run(const struct lc_server_options *options);

@@ -98,7 +98,8 @@ static void answer_outcome(struct answer *a, const struct lc_reducer_outcome *o)
     return;
   }
   char text[24];
-  snprintf(text, sizeof text, "%llu", (unsigned long long)(o->duration_us > 0 ? o->duration_us : 0));
+  uint64_t energy = o->energy ? o->energy : (uint64_t)(o->duration_us > 0 ? o->duration_us : 0) * 2000; /* 2e9 units a second (spec/02 §8) */
+  snprintf(text, sizeof text, "%llu", (unsigned long long)energy);
   answer_header(a, "spacetime-energy-used", text);
   durations(a, (uint64_t)(o->duration_us > 0 ? o->duration_us : 0));
 }

@@ -315,7 +315,7 @@ bool server_remove_database(struct server *s, const struct lc_identity *id) { re
 bool server_replace_database(struct server *s, struct database *successor) { return take_out(s, &successor->identity, successor); }
 void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o) {
   struct server *s = d->server;
-  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000}, .n_threads = s->n_threads};
+  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000, .memory_limit_bytes = s->options.module_memory_mib << 20}, .n_threads = s->n_threads};
   o->callbacks.ctx = d;
   o->callbacks.deliver = on_deliver;
   o->callbacks.durable = on_durable;
@@ -418,7 +418,12 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
     else if (o->data_dir) st = lc_auth_open_dir(o->data_dir, true, &lc_env_system, &s->auth, err);
     else st = lc_auth_open_memory(&lc_env_system, &s->auth, err);
   }
-  if (st == LC_OK) st = lc_host_init(err);
+  if (st == LC_OK) {
+    char code[4096]; /* compiled programs: may be deleted at any time */
+    snprintf(code, sizeof code, "%s/compiled", o->data_dir ? o->data_dir : "");
+    lc_host_configure(&(struct lc_host_options){.count_instructions = o->count_instructions, .code_cache_dir = o->data_dir ? code : NULL});
+    st = lc_host_init(err);
+  }
   if (st == LC_OK && !(s->control = control_open(o->data_dir, err))) st = err->status;
   if (st == LC_OK) st = control_each(s->control, NULL, open_one, s, err);
   if (st != LC_OK) return st;

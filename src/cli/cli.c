@@ -32,6 +32,8 @@ static const struct lc_cli_option start_options[] = {
   {"edition", 0, LC_CLI_VALUE, NULL, NULL},
   {"network-threads", 0, LC_CLI_VALUE, "Threads that serve connections (default: processors, at most 8)", NULL},
   {"time-budget-ms", 0, LC_CLI_VALUE, "Milliseconds a call may run (default 60000)", NULL},
+  {"module-memory-mib", 0, LC_CLI_VALUE, "Memory that an instance of a module may have, in MiB (default 1024, at most 4096)", NULL},
+  {"count-instructions", 0, LC_CLI_FLAG, "Counts the instructions of modules: exact energy figures, and a budget of 120e9 a call", NULL},
   END};
 static const struct lc_cli_option publish_options[] = {
   {"delete-data", 'c', LC_CLI_OPTIONAL, "Delete the database's data first: always (default), on-conflict, never", NULL},

@@ -170,6 +170,7 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
   struct lc_tx *tx = lc_tx_begin(db->ds);
   struct lc_call_result res = {.status = LC_CALL_FATAL, .message = lc_slice_str(fatal_text)};
   if (tx) db_invoke(db, tx, (uint32_t)index, sender, conn, out->timestamp_us, args, &res);
+  out->energy = res.energy;
   if (tx && res.status == LC_CALL_OK) {
     struct lc_tx_inputs inputs = {.name = fn->name, .caller = *sender, .connection_id = *conn, .timestamp_us = out->timestamp_us, .args = args};
     out->status = LC_REDUCER_COMMITTED;

@@ -20,6 +20,7 @@ struct lc_reducer_outcome {
   struct lc_slice message;           /* not COMMITTED: text for the caller */
   bool no_such_function;             /* REJECTED because no callable reducer has that name */
   int64_t timestamp_us; int64_t duration_us;
+  uint64_t energy;                   /* units used; 0: instructions are not counted */
   uint32_t n_sets; const struct lc_set_update *sets; /* what changed in the caller's own subscriptions */
   uint64_t tx_offset;                /* last offset the caller must wait for to be durable */
 };

@@ -11,7 +11,8 @@ suites = sys.argv[1]
 binary = os.path.join(TOP, 'build', 'lightcone')
 listed = set(open(LIST).read().split()) if os.path.exists(LIST) else set()
 passing, bad = set(), []
-for script, options in (('abi_cases.py', ['--quick']), ('http_cases.py', []), ('ws_cases.py', ['--fast'])):
+# The module suite asks for the reference's exact energy figures and for 4 GiB of memory.
+for script, options, server_options in (('abi_cases.py', ['--quick'], ['--count-instructions', '--module-memory-mib', '4096']), ('http_cases.py', [], []), ('ws_cases.py', ['--fast'], [])):
     path = os.path.join(suites, script)
     cases = re.findall(r'^def (s\d\d_[cx]\w+)\(', open(path).read(), re.M)
     if script == 'abi_cases.py': # those that --quick leaves out
@@ -19,7 +20,7 @@ for script, options in (('abi_cases.py', ['--quick']), ('http_cases.py', []), ('
     with tempfile.TemporaryDirectory() as temp:
         env = dict(os.environ, HOME=temp, XDG_CONFIG_HOME=temp)
         with open(os.path.join(temp, 'log'), 'wb') as log:
-            server = subprocess.Popen([binary, 'start', '--listen-addr', '127.0.0.1:0', '--data-dir', os.path.join(temp, 'data'), '--time-budget-ms', '5000'], stdout=subprocess.PIPE, stderr=log, env=env)
+            server = subprocess.Popen([binary, 'start', '--listen-addr', '127.0.0.1:0', '--data-dir', os.path.join(temp, 'data'), '--time-budget-ms', '5000'] + server_options, stdout=subprocess.PIPE, stderr=log, env=env)
         for line in server.stdout:
             m = re.search(rb'listening on (\S+)', line)
             if m: break
