@@ -1,5 +1,5 @@
 /* SATS-JSON output (spec/01 §7) and SATN text. */
-#include "types.h"
+#include "types_internal.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ void lc_json_escape(struct lc_buf *out, struct lc_slice text) {
   lc_buf_u8(out, '"');
 }
 
-static void write_u128(struct lc_buf *out, const uint8_t *le, bool is_signed) {
+void types_write_i128(struct lc_buf *out, const uint8_t le[16], bool is_signed) {
   __extension__ unsigned __int128 v;
   memcpy(&v, le, 16);
   bool negative = is_signed && (le[15] & 0x80);
@@ -44,7 +44,7 @@ static void write_u128(struct lc_buf *out, const uint8_t *le, bool is_signed) {
   lc_buf_str(out, digits + at);
 }
 
-static void write_u256(struct lc_buf *out, const uint8_t *le, bool is_signed) {
+void types_write_u256(struct lc_buf *out, const uint8_t le[32], bool is_signed) {
   uint8_t be[32];
   bool negative = is_signed && (le[31] & 0x80);
   unsigned carry = 1;
@@ -175,13 +175,13 @@ static enum lc_status write_value(struct lc_buf *out, const struct lc_type *t, c
   case LC_T_I128:
   case LC_T_U128: {
     const uint8_t *p = lc_read_raw(r, 16);
-    if (p) write_u128(out, p, t->kind == LC_T_I128);
+    if (p) types_write_i128(out, p, t->kind == LC_T_I128);
     break;
   }
   case LC_T_I256:
   case LC_T_U256: {
     const uint8_t *p = lc_read_raw(r, 32);
-    if (p) write_u256(out, p, t->kind == LC_T_I256);
+    if (p) types_write_u256(out, p, t->kind == LC_T_I256);
     break;
   }
   case LC_T_F32: {
@@ -336,7 +336,7 @@ enum lc_status lc_satn_write(struct lc_buf *out, const struct lc_type *t, struct
     const uint8_t *p = lc_read_raw(r, 32);
     if (!p) return LC_INVALID;
     size_t quote = out->len;
-    write_u256(out, p, t->kind == LC_T_I256);
+    types_write_u256(out, p, t->kind == LC_T_I256);
     if (lc_buf_ok(out)) { /* without the quotes of JSON */
       memmove(out->data + quote, out->data + quote + 1, out->len - quote - 2);
       out->len -= 2;

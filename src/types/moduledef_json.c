@@ -3,10 +3,10 @@
  *
  * Names come out canonical, with the source names that the V10 form has places for; the typespace is the converted one, so the V10 form
  * declares the policy `None` and gives the same definition when it is read again. What V9 cannot say (event tables, visibility, HTTP,
- * environment, view keys) is dropped from it. Output is deterministic: where spec leaves an order open it is definition order, in V9 the
+ * environment, view keys, outboxes, submodules) is dropped from it. Output is deterministic: where spec leaves an order open it is definition order, in V9 the
  * order of names. Callers: api/ (GET schema), cli/ (describe, generate), tests.
  */
-#include "types_internal.h"
+#include "moduledef_internal.h"
 #include <stdlib.h>
 
 /* ---- pieces ---- */
@@ -85,7 +85,7 @@ static void type_def(struct lc_buf *out, const struct lc_type_def *t, const char
 }
 static void rls(struct lc_buf *out, const struct lc_module_def *def) {
   lc_buf_u8(out, '[');
-  for (uint32_t i = 0; i < def->n_rls; i++) {
+  for (uint32_t i = 0; i < def->n_own_rls; i++) {
     if (i) lc_buf_u8(out, ',');
     first_string(out, "sql", def->rls_sql[i]);
     lc_buf_u8(out, '}');
@@ -218,7 +218,7 @@ static void v9_table(struct lc_arena *arena, struct lc_buf *out, const struct lc
 
 static void v9_misc_exports(struct lc_buf *out, const struct lc_module_def *def, const struct lc_table_def *const *tables) {
   const char *separator = "";
-  for (uint32_t i = 0; i < def->n_tables; i++)
+  for (uint32_t i = 0; i < def->n_own_tables; i++)
     for (uint32_t c = 0; c < tables[i]->n_columns; c++) {
       if (!tables[i]->columns[c].has_default) continue;
       lc_buf_printf(out, "%s{\"ColumnDefaultValue\":", separator);
@@ -228,7 +228,7 @@ static void v9_misc_exports(struct lc_buf *out, const struct lc_module_def *def,
       lc_buf_str(out, "}}");
       separator = ",";
     }
-  for (uint32_t i = 0; i < def->n_procedures; i++) {
+  for (uint32_t i = 0; i < def->n_own_procedures; i++) {
     lc_buf_printf(out, "%s{\"Procedure\":", separator);
     first_string(out, "name", def->procedures[i].name);
     field(out, "params");
@@ -238,7 +238,7 @@ static void v9_misc_exports(struct lc_buf *out, const struct lc_module_def *def,
     lc_buf_str(out, "}}");
     separator = ",";
   }
-  for (uint32_t i = 0; i < def->n_views; i++) {
+  for (uint32_t i = 0; i < def->n_own_views; i++) {
     lc_buf_printf(out, "%s{\"View\":", separator);
     first_string(out, "name", def->views[i].name);
     view_middle(out, &def->views[i]);
@@ -248,18 +248,18 @@ static void v9_misc_exports(struct lc_buf *out, const struct lc_module_def *def,
 }
 
 static void write_v9(struct lc_arena *arena, struct lc_buf *out, const struct lc_module_def *def) {
-  const struct lc_table_def **tables = (const struct lc_table_def **)pointers(arena, def->n_tables, def->tables, sizeof *def->tables, by_table_name, out);
+  const struct lc_table_def **tables = (const struct lc_table_def **)pointers(arena, def->n_own_tables, def->tables, sizeof *def->tables, by_table_name, out);
   const struct lc_type_def **types = (const struct lc_type_def **)pointers(arena, def->n_types, def->types, sizeof *def->types, by_type_name, out);
   if (!tables || !types) return;
   lc_buf_str(out, "{\"typespace\":");
   typespace(out, &def->typespace);
   lc_buf_str(out, ",\"tables\":[");
-  for (uint32_t i = 0; i < def->n_tables; i++) {
+  for (uint32_t i = 0; i < def->n_own_tables; i++) {
     if (i) lc_buf_u8(out, ',');
     v9_table(arena, out, tables[i]);
   }
   lc_buf_str(out, "],\"reducers\":[");
-  for (uint32_t i = 0; i < def->n_reducers; i++) {
+  for (uint32_t i = 0; i < def->n_own_reducers; i++) {
     const struct lc_function_def *f = &def->reducers[i];
     if (i) lc_buf_u8(out, ',');
     first_string(out, "name", f->name);
@@ -315,9 +315,9 @@ static void v10_environment(struct lc_buf *out, const struct lc_module_def *def)
 }
 
 static void v10_tables(struct lc_arena *arena, struct lc_buf *out, const struct lc_module_def *def) {
-  if (!def->n_tables) return;
+  if (!def->n_own_tables) return;
   section(out, "Tables");
-  for (uint32_t i = 0; i < def->n_tables; i++) {
+  for (uint32_t i = 0; i < def->n_own_tables; i++) {
     const struct lc_table_def *t = &def->tables[i];
     const char *separator = "";
     if (i) lc_buf_u8(out, ',');
@@ -345,8 +345,8 @@ static void visibility(struct lc_buf *out, const struct lc_function_def *f) {
 }
 
 static void v10_functions(struct lc_buf *out, const struct lc_module_def *def) {
-  if (def->n_reducers) section(out, "Reducers");
-  for (uint32_t i = 0; i < def->n_reducers; i++) { /* ok and error type are always these two (spec/01 §14.2) */
+  if (def->n_own_reducers) section(out, "Reducers");
+  for (uint32_t i = 0; i < def->n_own_reducers; i++) { /* ok and error type are always these two (spec/01 §14.2) */
     if (i) lc_buf_u8(out, ',');
     first_string(out, "source_name", def->reducers[i].accessor);
     field(out, "params");
@@ -354,9 +354,9 @@ static void v10_functions(struct lc_buf *out, const struct lc_module_def *def) {
     visibility(out, &def->reducers[i]);
     lc_buf_str(out, ",\"ok_return_type\":{\"Product\":{\"elements\":[]}},\"err_return_type\":{\"String\":[]}}");
   }
-  if (def->n_reducers) section_end(out);
-  if (def->n_procedures) section(out, "Procedures");
-  for (uint32_t i = 0; i < def->n_procedures; i++) {
+  if (def->n_own_reducers) section_end(out);
+  if (def->n_own_procedures) section(out, "Procedures");
+  for (uint32_t i = 0; i < def->n_own_procedures; i++) {
     if (i) lc_buf_u8(out, ',');
     first_string(out, "source_name", def->procedures[i].accessor);
     field(out, "params");
@@ -366,7 +366,7 @@ static void v10_functions(struct lc_buf *out, const struct lc_module_def *def) {
     visibility(out, &def->procedures[i]);
     lc_buf_u8(out, '}');
   }
-  if (def->n_procedures) section_end(out);
+  if (def->n_own_procedures) section_end(out);
 }
 
 static void v10_http(struct lc_buf *out, const struct lc_module_def *def) {
@@ -404,15 +404,15 @@ static void v10_http(struct lc_buf *out, const struct lc_module_def *def) {
 
 static void v10_views(struct lc_buf *out, const struct lc_module_def *def) {
   bool keys = false;
-  if (def->n_views) section(out, "Views");
-  for (uint32_t i = 0; i < def->n_views; i++) {
+  if (def->n_own_views) section(out, "Views");
+  for (uint32_t i = 0; i < def->n_own_views; i++) {
     if (i) lc_buf_u8(out, ',');
     first_string(out, "source_name", def->views[i].accessor);
     view_middle(out, &def->views[i]);
     lc_buf_u8(out, '}');
   }
-  if (def->n_views) section_end(out);
-  for (uint32_t i = 0; i < def->n_views; i++) {
+  if (def->n_own_views) section_end(out);
+  for (uint32_t i = 0; i < def->n_own_views; i++) {
     const struct lc_view_def *v = &def->views[i];
     if (v->primary_key < 0) continue;
     if (keys) lc_buf_u8(out, ',');
@@ -426,9 +426,28 @@ static void v10_views(struct lc_buf *out, const struct lc_module_def *def) {
   if (keys) section_end(out);
 }
 
+static void v10_outboxes(struct lc_buf *out, const struct lc_module_def *def) {
+  if (!def->n_own_outboxes) return;
+  section(out, "Outboxes");
+  for (uint32_t i = 0; i < def->n_own_outboxes; i++) {
+    const struct lc_outbox_def *o = &def->outboxes[i];
+    if (i) lc_buf_u8(out, ',');
+    first_string(out, "table_name", def->tables[o->table_index].accessor);
+    string_field(out, "remote_reducer", o->remote_reducer);
+    lc_buf_printf(out, ",\"target_column\":%u,\"arg_columns\":", o->target_column);
+    columns_array(out, o->n_args, o->arg_columns);
+    field(out, "on_result_reducer");
+    some_string(out, o->on_result >= 0 ? def->reducers[o->on_result].accessor : lc_slice(NULL, 0));
+    field(out, "signature_hash");
+    types_write_u256(out, o->signature.bytes, false);
+    lc_buf_u8(out, '}');
+  }
+  section_end(out);
+}
+
 static void v10_schedules(struct lc_buf *out, const struct lc_module_def *def) {
   bool any = false;
-  for (uint32_t i = 0; i < def->n_tables; i++) {
+  for (uint32_t i = 0; i < def->n_own_tables; i++) {
     const struct lc_table_def *t = &def->tables[i];
     if (!t->has_schedule) continue;
     if (any) lc_buf_u8(out, ',');
@@ -442,8 +461,11 @@ static void v10_schedules(struct lc_buf *out, const struct lc_module_def *def) {
     lc_buf_u8(out, '}');
   }
   if (any) section_end(out);
-  any = false;
-  for (uint32_t i = 0; i < def->n_reducers; i++) {
+}
+
+static void v10_lifecycles(struct lc_buf *out, const struct lc_module_def *def) {
+  bool any = false;
+  for (uint32_t i = 0; i < def->n_own_reducers; i++) {
     if (!def->reducers[i].lifecycle) continue;
     if (any) lc_buf_u8(out, ',');
     else section(out, "LifeCycleReducers");
@@ -466,12 +488,27 @@ static void explicit_name(struct lc_buf *out, bool *first, const char *kind, str
 static void v10_explicit_names(struct lc_buf *out, const struct lc_module_def *def) {
   bool first = true;
   lc_buf_str(out, ",{\"ExplicitNames\":{\"entries\":[");
-  for (uint32_t i = 0; i < def->n_tables; i++) explicit_name(out, &first, "Table", def->tables[i].accessor, def->tables[i].name);
-  for (uint32_t i = 0; i < def->n_reducers; i++) explicit_name(out, &first, "Function", def->reducers[i].accessor, def->reducers[i].name);
-  for (uint32_t i = 0; i < def->n_procedures; i++) explicit_name(out, &first, "Function", def->procedures[i].accessor, def->procedures[i].name);
-  for (uint32_t i = 0; i < def->n_views; i++) explicit_name(out, &first, "Function", def->views[i].accessor, def->views[i].name);
+  for (uint32_t i = 0; i < def->n_own_tables; i++) explicit_name(out, &first, "Table", def->tables[i].accessor, def->tables[i].name);
+  for (uint32_t i = 0; i < def->n_own_reducers; i++) explicit_name(out, &first, "Function", def->reducers[i].accessor, def->reducers[i].name);
+  for (uint32_t i = 0; i < def->n_own_procedures; i++) explicit_name(out, &first, "Function", def->procedures[i].accessor, def->procedures[i].name);
+  for (uint32_t i = 0; i < def->n_own_views; i++) explicit_name(out, &first, "Function", def->views[i].accessor, def->views[i].name);
   for (uint32_t i = 0; i < def->n_http_handlers; i++) explicit_name(out, &first, "Function", def->http_handlers[i], def->http_handler_names[i]);
+  for (uint32_t i = 0; i < def->n_submodules; i++) explicit_name(out, &first, "Namespace", def->submodules[i].accessor, def->submodules[i].name);
   lc_buf_str(out, "]}}");
+}
+
+static void write_v10(struct lc_arena *arena, struct lc_buf *out, const struct lc_module_def *def);
+static void v10_submodules(struct lc_arena *arena, struct lc_buf *out, const struct lc_module_def *def) {
+  if (!def->n_submodules) return;
+  section(out, "Submodules");
+  for (uint32_t i = 0; i < def->n_submodules; i++) {
+    if (i) lc_buf_u8(out, ',');
+    first_string(out, "namespace", def->submodules[i].accessor);
+    field(out, "module");
+    write_v10(arena, out, def->submodules[i].def);
+    lc_buf_u8(out, '}');
+  }
+  section_end(out);
 }
 
 static void write_v10(struct lc_arena *arena, struct lc_buf *out, const struct lc_module_def *def) {
@@ -491,11 +528,14 @@ static void write_v10(struct lc_arena *arena, struct lc_buf *out, const struct l
   v10_http(out, def);
   v10_views(out, def);
   v10_schedules(out, def);
-  if (def->n_rls) {
+  v10_outboxes(out, def);
+  v10_lifecycles(out, def);
+  if (def->n_own_rls) {
     lc_buf_str(out, ",{\"RowLevelSecurity\":");
     rls(out, def);
     lc_buf_u8(out, '}');
   }
+  v10_submodules(arena, out, def);
   v10_explicit_names(out, def);
   lc_buf_str(out, "]}");
 }

@@ -109,6 +109,7 @@ SPECIAL_PRODUCT(lc_type_timestamp, "__timestamp_micros_since_unix_epoch__", LC_T
 
 static enum lc_status decode(struct lc_arena *arena, struct lc_reader *r, unsigned depth, const struct lc_type **out, struct lc_error *err) {
   if (depth > LC_TYPE_MAX_DEPTH) return lc_fail(err, LC_LIMIT, "type is nested deeper than %d", LC_TYPE_MAX_DEPTH);
+  if (arena->total_bytes > LC_TYPE_ARENA_MAX_BYTES) return lc_fail(err, LC_LIMIT, "types would take more than %zu bytes", (size_t)LC_TYPE_ARENA_MAX_BYTES);
   uint8_t tag = lc_read_u8(r);
   if (r->failed) return lc_fail(err, LC_INVALID, "data too short for u8: Expected 1, given 0");
   if (tag > LC_T_F64) return lc_fail(err, LC_INVALID, "unknown tag 0x%x for sum type AlgebraicType", tag);

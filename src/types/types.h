@@ -18,7 +18,7 @@ enum lc_special { LC_SPECIAL_NONE, LC_SPECIAL_IDENTITY, LC_SPECIAL_CONNECTION_ID
                   LC_SPECIAL_UUID, LC_SPECIAL_SCHEDULE_AT, LC_SPECIAL_OPTION, LC_SPECIAL_RESULT };
 #define LC_SIZE_DYNAMIC UINT32_MAX
 #define LC_TYPE_MAX_DEPTH 64      /* nesting of types and of recursive values */
-#define LC_TYPE_ARENA_MAX_BYTES ((size_t)256 << 20) /* of the arena in which references are replaced: nested ones multiply */
+#define LC_TYPE_ARENA_MAX_BYTES ((size_t)64 << 20) /* of an arena in which types are decoded or resolved: nested references multiply */
 
 struct lc_type_field { struct lc_slice name; bool has_name; const struct lc_type *type; }; /* product element or sum variant */
 struct lc_type {
@@ -167,6 +167,9 @@ struct lc_module_def {
  * could not be decoded. Free with lc_module_def_free. LC_INVALID, LC_LIMIT, LC_NOMEM. */
 enum lc_status lc_module_def_decode(struct lc_slice raw, struct lc_module_def **out, struct lc_error *err);
 void lc_module_def_free(struct lc_module_def *def); /* NULL allowed */
+/* What a caller in another database must know a reducer by (spec/07 §4.8): Keccak-256 over canonical parameters and result types.
+ * LC_NOMEM; LC_LIMIT for types nested absurdly. */
+enum lc_status lc_reducer_signature(const struct lc_function_def *reducer, struct lc_hash *out, struct lc_error *err);
 /* Appends the exported schema: the SATS-JSON of a bare RawModuleDefV9 (version 9) or V10 (version 10) that says what `def` says
  * (spec/01 §15, spec/07 §4.7). LC_INVALID for another version, LC_NOMEM. `def` and its strings are only read; any thread. */
 enum lc_status lc_module_def_json(const struct lc_module_def *def, unsigned version, struct lc_buf *out, struct lc_error *err);

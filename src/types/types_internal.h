@@ -1,9 +1,35 @@
-/* What the files about module definitions share. */
+/* What the files of this folder share below module definitions: Unicode, names, texts of numbers. */
 #ifndef LC_TYPES_INTERNAL_H
 #define LC_TYPES_INTERNAL_H
 #include "types.h"
 
-int types_compare_slices(struct lc_slice a, struct lc_slice b); /* bytewise */
-int types_compare_type_names(const struct lc_type_def *a, const struct lc_type_def *b); /* by scope, then name */
+/* ---- unicode.c; text is valid UTF-8 ---- */
+
+uint32_t types_utf8_next(const uint8_t **p);
+void types_utf8_put(struct lc_buf *out, uint32_t c);
+bool types_is_xid_start(uint32_t c);
+bool types_is_xid_continue(uint32_t c);
+bool types_extends_grapheme(uint32_t c);              /* belongs to the character before it */
+unsigned types_to_lower(uint32_t c, uint32_t out[3]); /* how many characters it becomes */
+unsigned types_to_upper(uint32_t c, uint32_t out[3]);
+enum lc_status types_is_nfc(struct lc_slice text, bool *result); /* LC_NOMEM */
+
+/* ---- names.c ---- */
+
+enum types_case { TYPES_SNAKE, TYPES_CAMEL, TYPES_PASCAL };
+/* *fault: NULL, or which rule of spec/01 §10.1 the text breaks. LC_NOMEM. */
+enum lc_status types_identifier_fault(struct lc_slice text, const char **fault);
+void types_convert_case(struct lc_buf *out, struct lc_slice text, enum types_case style);
+
+/* A set of names with a number each; slots live in the arena, names are borrowed. Zeroed: empty. */
+struct types_name_slot { struct lc_slice name; uint64_t hash; uint32_t value; bool used; };
+struct types_names { struct types_name_slot *slots; uint32_t n, cap; };
+int types_names_add(struct lc_arena *arena, struct types_names *m, struct lc_slice name, uint32_t value); /* 1 added, 0 was there, -1 no memory */
+bool types_names_find(const struct lc_arena *arena, const struct types_names *m, struct lc_slice name, uint32_t *value); /* value may be NULL */
+
+/* ---- json_write.c ---- */
+
+void types_write_i128(struct lc_buf *out, const uint8_t le[16], bool is_signed); /* decimal */
+void types_write_u256(struct lc_buf *out, const uint8_t le[32], bool is_signed); /* "0x…" with its quotes */
 
 #endif

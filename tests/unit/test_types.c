@@ -467,7 +467,7 @@ static void test_refused_modules(void **state) {
   /* types that double at every level: t0 = (U8,U8), tn = (&n-1,&n-1), and a table of t30 */
   struct lc_buf bomb = {0};
   lc_buf_u8(&bomb, 2);
-  lc_buf_u32(&bomb, 2);
+  lc_buf_u32(&bomb, 3);
   lc_buf_u8(&bomb, 0);
   lc_buf_u32(&bomb, 31);
   for (uint32_t i = 0; i <= 30; i++) {
@@ -479,6 +479,16 @@ static void test_refused_modules(void **state) {
       lc_buf_u8(&bomb, i ? LC_T_REF : LC_T_U8);
       if (i) lc_buf_u32(&bomb, i - 1);
     }
+  }
+  lc_buf_u8(&bomb, 1); /* all are named types */
+  lc_buf_u32(&bomb, 31);
+  for (uint32_t i = 0; i <= 30; i++) {
+    char name[8];
+    snprintf(name, sizeof name, "T%u", i);
+    lc_buf_u32(&bomb, 0);
+    lc_buf_bsatn_str(&bomb, name);
+    lc_buf_u32(&bomb, i);
+    lc_buf_u8(&bomb, 1);
   }
   lc_buf_u8(&bomb, 2);
   lc_buf_u32(&bomb, 1);

@@ -1,0 +1,82 @@
+// Writes src/types/unicode_data.h from the Unicode data of this node: `node scripts/unicode-data.js > src/types/unicode_data.h`.
+const LAST = 0x10ffff, out = [];
+const isScalar = c => c < 0xd800 || c > 0xdfff;
+const hex = n => '0x' + n.toString(16);
+function lines(name, type, items) {
+  out.push(`static const ${type} ${name}[] = {`);
+  let line = ' ';
+  for (const item of items) {
+    if (line.length + item.length + 2 > 178) out.push(line), (line = ' ');
+    line += ' ' + item + ',';
+  }
+  out.push(line, '};');
+}
+function ranges(test) {
+  const list = [];
+  for (let c = 0x80; c <= LAST; c++) {
+    if (!isScalar(c) || !test(String.fromCodePoint(c), c)) continue;
+    const last = list[list.length - 1];
+    if (last && last[1] === c - 1) last[1] = c;
+    else list.push([c, c]);
+  }
+  return list;
+}
+const pairs = list => list.map(([a, b]) => `{${hex(a)}, ${hex(b)}}`);
+lines('xid_start', 'struct range', pairs(ranges(s => /\p{XID_Start}/u.test(s))));
+lines('xid_continue_only', 'struct range', pairs(ranges(s => /\p{XID_Continue}/u.test(s) && !/\p{XID_Start}/u.test(s))));
+lines('grapheme_extend', 'struct range', pairs(ranges(s => /\p{M}|\u200d|\p{Emoji_Modifier}/u.test(s))));
+// Case mappings that are one character each, as runs of equal difference with a step of 1 or 2; the longer ones by themselves.
+for (const [name, map] of [['lower', s => s.toLowerCase()], ['upper', s => s.toUpperCase()]]) {
+  const runs = [], long = [];
+  for (let c = 0x80; c <= LAST; c++) {
+    if (!isScalar(c)) continue;
+    const to = [...map(String.fromCodePoint(c))].map(s => s.codePointAt(0));
+    if (to.length > 1) { long.push(`{${hex(c)}, {${to.map(hex).join(', ')}}}`); continue; }
+    if (to[0] === c) continue;
+    const r = runs[runs.length - 1], delta = to[0] - c;
+    if (r && r.delta === delta && (r.step ? c === r.last + r.step : c - r.last <= 2)) (r.step = c - r.last), (r.last = c);
+    else runs.push({first: c, last: c, step: 0, delta});
+  }
+  lines(`${name}_runs`, 'struct case_run', runs.map(r => `{${hex(r.first)}, ${hex(r.last)}, ${r.delta}, ${r.step || 1}}`));
+  lines(`${name}_long`, 'struct case_long', long);
+}
+// Canonical decomposition by one step, and the combining class. JavaScript has no class: it follows from how marks are put in order.
+const hangul = c => c >= 0xac00 && c <= 0xd7a3;
+const nfd = c => [...String.fromCodePoint(c).normalize('NFD')].map(s => s.codePointAt(0));
+const full = new Map();
+for (let c = 0x80; c <= LAST; c++) {
+  if (!isScalar(c) || hangul(c)) continue;
+  const d = nfd(c);
+  if (d.length > 1 || d[0] !== c) full.set(c, d);
+}
+lines('decompositions', 'struct decomposition', [...full].map(([c, d]) => `{${hex(c)}, {${d.map(hex).join(', ')}}}`));
+// Pairs that compose: what two characters become together under NFC.
+const composed = [];
+for (const [c, d] of full) {
+  if (d.length < 2 || String.fromCodePoint(c).normalize('NFC') !== String.fromCodePoint(c)) continue;
+  const head = [...String.fromCodePoint(...d.slice(0, -1)).normalize('NFC')];
+  if (head.length === 1) composed.push([head[0].codePointAt(0), d[d.length - 1], c]);
+}
+composed.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+lines('compositions', 'struct composition', composed.map(t => `{${t.map(hex).join(', ')}}`));
+// Marks a and b swap under NFD exactly if class(a) > class(b) > 0. Known members of every class order the rest.
+const marks = [];
+for (let c = 0x300; c <= LAST; c++) if (isScalar(c) && /\p{M}/u.test(String.fromCodePoint(c)) && !full.has(c)) marks.push(c);
+const swaps = (a, b) => { const s = String.fromCodePoint(a, b); return s.normalize('NFD') !== s; };
+const known = [[0x334, 1], [0x16ff0, 6], [0x93c, 7], [0x3099, 8], [0x94d, 9], [0x5b0, 10], [0x5b1, 11], [0x5b2, 12], [0x5b3, 13], [0x5b4, 14], [0x5b5, 15], [0x5b6, 16],
+  [0x5b7, 17], [0x5b8, 18], [0x5b9, 19], [0x5bb, 20], [0x5bc, 21], [0x5bd, 22], [0x5bf, 23], [0x5c1, 24], [0x5c2, 25], [0xfb1e, 26], [0x64b, 27], [0x64c, 28], [0x64d, 29],
+  [0x64e, 30], [0x64f, 31], [0x650, 32], [0x651, 33], [0x652, 34], [0x670, 35], [0x711, 36], [0xc55, 84], [0xc56, 91], [0xe38, 103], [0xe48, 107], [0xeb8, 118], [0xec8, 122],
+  [0xf71, 129], [0xf72, 130], [0xf74, 132], [0x321, 202], [0x1dce, 214], [0x31b, 216], [0x1dfa, 218], [0x316, 220], [0x59a, 222], [0x302e, 224], [0x1d16d, 226], [0x5ae, 228],
+  [0x300, 230], [0x315, 232], [0x35c, 233], [0x35d, 234], [0x345, 240]];
+const classes = [];
+for (const m of marks) {
+  let found = 0;
+  for (const [k, cls] of known) if (k === m || (!swaps(m, k) && !swaps(k, m) && (swaps(m, 0x334) || cls === 1) && (swaps(0x345, m) || cls === 240))) { found = cls; break; }
+  if (!found) continue;
+  const last = classes[classes.length - 1];
+  if (last && last[1] === m - 1 && last[2] === found) last[1] = m;
+  else classes.push([m, m, found]);
+}
+lines('combining_classes', 'struct combining_class', classes.map(([a, b, k]) => `{${hex(a)}, ${hex(b)}, ${k}}`));
+console.log(`/* Unicode ${process.versions.unicode}: generated by scripts/unicode-data.js. ASCII is not in here. Part of unicode.c. */`);
+console.log(out.join('\n'));
