@@ -55,6 +55,8 @@ uint64_t lc_datastore_schema_version(const struct lc_datastore *ds);
 /* A datastore with the system tables of spec/06 §2 + spec/07 §9 and the rows describing them. env is borrowed. */
 enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **out, struct lc_error *err);
 void lc_datastore_free(struct lc_datastore *ds);
+/* Seeds the skips of auto-increment (spec/07 §11: one value in 4,096 is followed by the next multiple of 4,096). 0, as at first: no skips. */
+void lc_datastore_sequence_skips(struct lc_datastore *ds, uint64_t seed);
 /* The record payload of offset 0 of a new durable database (spec/07 §12): the system rows as inserts, no inputs. */
 enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_buf *payload);
 /* Replays the `n_tx` record payloads of one commit (spec/06 §10.3): applies them, keeps the catalog. Rows of built-in system

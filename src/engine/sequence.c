@@ -1,9 +1,11 @@
 /* Owns: auto-increment (spec/07 §11, spec/06 §6). All state is the row of st_sequence, whose `allocated` is the next value to hand out; it
  * changes in the transaction that takes the value, so that a rollback gives it back and no committed value is ever handed out again.
- * Callers: tx.c. */
+ * Callers: the face; tx.c. */
 #include "engine_internal.h"
 
 enum { SKIP_VALUES = 4096 /* one value in so many skips to the next multiple of it */ };
+
+void lc_datastore_sequence_skips(struct lc_datastore *ds, uint64_t seed) { ds->random = seed; }
 
 static uint64_t next_random(struct lc_datastore *ds) { /* xorshift64 */
   uint64_t x = ds->random;

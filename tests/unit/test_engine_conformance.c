@@ -1,0 +1,309 @@
+/* Conformance cases of the datastore by number (spec/06 §21; spec/07 §11, §12 where they differ). A crash is a replay of the log into a new datastore. */
+#include "def_text.h"
+#include "engine/engine.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static struct lc_error err;
+static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
+
+struct world { struct lc_datastore *ds; struct lc_buf log; uint32_t n_records; uint32_t t; const struct lc_table_info *info; uint32_t n_inserts, n_deletes; /* of t in the last commit */ };
+
+static void commit(struct world *w, struct lc_tx *tx) {
+  static const struct lc_tx_inputs none;
+  const struct lc_tx_delta *delta;
+  lc_tx_commit(tx, &delta);
+  w->n_inserts = w->n_deletes = 0;
+  for (uint32_t i = 0; i < delta->n_tables; i++)
+    if (delta->tables[i].table_id == w->t) {
+      w->n_inserts = delta->tables[i].n_inserts;
+      w->n_deletes = delta->tables[i].n_deletes;
+    }
+  if (lc_tx_delta_is_logged(delta, &none)) {
+    lc_tx_record_encode(&w->log, delta, &none);
+    w->n_records++;
+  }
+  lc_tx_delta_release(w->ds, delta);
+}
+static struct world world_new(const char *text) {
+  struct world w = {0};
+  struct lc_module_def *def = def_text(text);
+  assert_int_equal(lc_datastore_new(&lc_env_system, &w.ds, &err), LC_OK);
+  assert_int_equal(lc_datastore_bootstrap_record(w.ds, &w.log), LC_OK);
+  w.n_records = 1;
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  if (lc_schema_create(tx, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
+  commit(&w, tx);
+  w.info = lc_datastore_table_by_name(w.ds, lc_slice_str("t"));
+  w.t = w.info->table_id;
+  lc_module_def_free(def);
+  return w;
+}
+static void crash(struct world *w) {
+  size_t used;
+  lc_datastore_free(w->ds);
+  assert_int_equal(lc_datastore_new(&lc_env_system, &w->ds, &err), LC_OK);
+  if (lc_datastore_replay(w->ds, lc_buf_slice(&w->log), w->n_records, &used, &err) != LC_OK) fail_msg("%s", err.text);
+  w->info = lc_datastore_table(w->ds, w->t);
+}
+static void world_free(struct world *w) {
+  lc_datastore_free(w->ds);
+  lc_buf_free(&w->log);
+}
+static uint64_t count(struct world *w, uint32_t table) { return lc_view_row_count((struct lc_read_view){.ds = w->ds}, table); }
+static int insert(struct lc_tx *tx, struct world *w, const void *row, size_t len) { return lc_tx_insert(tx, w->t, lc_slice(row, len), NULL, NULL, &err); }
+/* Inserts a row of one u64 (and the u8 x, if there is such a column); what came of the number. */
+static uint64_t insert_id(struct lc_tx *tx, struct world *w, uint64_t id, uint8_t x, int want) {
+  uint8_t row[9];
+  struct lc_slice stored = {0};
+  memcpy(row, &id, 8);
+  row[8] = x;
+  assert_int_equal(lc_tx_insert(tx, w->t, lc_slice(row, w->info->row_type->static_size_bytes), NULL, &stored, &err), want);
+  if (stored.data) memcpy(&id, stored.data, 8);
+  return id;
+}
+
+static void case_01_system_tables(void **state) {
+  (void)state;
+  struct world w = world_new("table t\n col id u64 pk auto\n");
+  assert_int_equal(count(&w, LC_ST_TABLE), 27); /* 26 of its own (spec/07 §9) */
+  assert_int_equal(w.t, 4096);
+  assert_true(w.info->indexes[0].index_id >= 4096);
+  struct lc_slice key = lc_slice("\x0a\0\0\0t_id_key", 12);
+  struct lc_row_iter *it;
+  bool found = false;
+  for (uint32_t table = LC_ST_SEQUENCE; table <= LC_ST_CONSTRAINT; table += LC_ST_CONSTRAINT - LC_ST_SEQUENCE) {
+    assert_int_equal(lc_view_scan((struct lc_read_view){.ds = w.ds}, table, &it), LC_ERRNO_OK);
+    for (struct lc_slice row; (row = lc_row_iter_next(it)).data;) {
+      uint32_t id;
+      memcpy(&id, row.data, 4);
+      if (table == LC_ST_CONSTRAINT && memcmp(row.data + 8, key.data + 4, 8) == 0) found = id >= 4096;
+      if (table == LC_ST_CONSTRAINT || memcmp(row.data + 8, "t_id_seq", 8) != 0) continue;
+      static const uint8_t one[16] = {1}, max[16] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 127};
+      const uint8_t *const want[] = {one, one, one, max, one}; /* increment, start, min, max, allocated */
+      for (size_t i = 0; i < 5; i++) assert_memory_equal(row.data + row.len - 80 + 16 * i, want[i], 16);
+    }
+    lc_row_iter_close(it);
+  }
+  assert_true(found);
+  world_free(&w);
+}
+
+static void case_02_numbers_and_a_crash(void **state) { /* as spec/07 §11: a restart skips nothing */
+  (void)state;
+  struct world w = world_new("table t\n col id u64 pk auto\n col x u8\n");
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  assert_int_equal(insert_id(tx, &w, 0, 1, LC_ERRNO_OK), 1);
+  commit(&w, tx);
+  crash(&w);
+  tx = lc_tx_begin(w.ds);
+  assert_int_equal(insert_id(tx, &w, 0, 1, LC_ERRNO_OK), 2);
+  assert_int_equal(insert_id(tx, &w, 5, 1, LC_ERRNO_OK), 5); /* given: the sequence does not move */
+  assert_int_equal(insert_id(tx, &w, 0, 1, LC_ERRNO_OK), 3);
+  assert_int_equal(insert_id(tx, &w, 0, 1, LC_ERRNO_OK), 4);
+  insert_id(tx, &w, 0, 2, LC_ERRNO_UNIQUE_EXISTS); /* 5 is taken by another row */
+  commit(&w, tx);
+  world_free(&w);
+}
+
+static void case_03_truncated_numbers(void **state) {
+  (void)state;
+  struct world w = world_new("table t\n col v u8 auto\n col n u32\n");
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  for (uint32_t i = 1; i <= 257; i++) {
+    uint8_t row[5] = {0};
+    struct lc_slice stored;
+    memcpy(row + 1, &i, 4);
+    assert_int_equal(lc_tx_insert(tx, w.t, lc_slice(row, 5), NULL, &stored, &err), LC_ERRNO_OK);
+    assert_int_equal(stored.data[0], i % 256);
+  }
+  commit(&w, tx);
+  world_free(&w);
+}
+
+static void case_05_failed_reservation(void **state) { /* and the skips of spec/07 §11: never a committed value twice */
+  (void)state;
+  struct world w = world_new("table t\n col id u64 pk auto\n col x u8\n");
+  lc_datastore_sequence_skips(w.ds, 42);
+  uint64_t last = 0, skips = 0;
+  for (int round = 0; round < 30; round++) {
+    struct lc_tx *tx = lc_tx_begin(w.ds);
+    insert_id(tx, &w, 0, 1, LC_ERRNO_OK);
+    lc_tx_rollback(tx);
+    tx = lc_tx_begin(w.ds);
+    for (int i = 0; i < 1000; i++) {
+      uint64_t id = insert_id(tx, &w, 0, 1, LC_ERRNO_OK);
+      assert_true(id > last);
+      skips += id != last + 1 && id % 4096 == 0;
+      assert_true(id == last + 1 || id % 4096 == 0);
+      last = id;
+    }
+    commit(&w, tx);
+    if (round % 10 == 9) {
+      crash(&w);
+      lc_datastore_sequence_skips(w.ds, 43);
+    }
+  }
+  assert_true(skips > 0);
+  world_free(&w);
+}
+
+static void case_06_a_table_is_a_set(void **state) {
+  (void)state;
+  static const char *const schemas[] = {"table t\n col x u8\n", "table t\n col x u8 pk\n", "table t\n col x u8 index\n"};
+  for (size_t i = 0; i < 3; i++) {
+    struct world w = world_new(schemas[i]);
+    for (int k = 0; k < 2; k++) {
+      uint32_t before = w.n_records;
+      struct lc_tx *tx = lc_tx_begin(w.ds);
+      assert_int_equal(insert(tx, &w, "\5", 1), LC_ERRNO_OK);
+      assert_int_equal(insert(tx, &w, "\5", 1), LC_ERRNO_OK);
+      commit(&w, tx);
+      assert_int_equal(count(&w, w.t), 1);
+      assert_int_equal(w.n_records - before, k == 0);
+    }
+    world_free(&w);
+  }
+}
+
+static void case_07_netting(void **state) {
+  (void)state;
+  struct world w = world_new("table t\n col x u8 pk\n col y u8\n");
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  assert_int_equal(insert(tx, &w, "\1\1", 2), LC_ERRNO_OK);
+  commit(&w, tx);
+  uint32_t before = w.n_records, n;
+  for (int many = 0; many < 2; many++) { /* few changes, and more than are compared one by one */
+    tx = lc_tx_begin(w.ds);
+    assert_int_equal(lc_tx_delete_point(tx, w.info->indexes[0].index_id, lc_slice("\1", 1), &n, &err), LC_ERRNO_OK);
+    assert_int_equal(insert(tx, &w, "\1\1", 2), LC_ERRNO_OK);
+    for (uint8_t x = 2; x < (many ? 200 : 4); x++) {
+      uint8_t row[2] = {x, x};
+      assert_int_equal(insert(tx, &w, row, 2), LC_ERRNO_OK);
+      assert_int_equal(lc_tx_update(tx, w.t, w.info->indexes[0].index_id, lc_slice((uint8_t[]){x, 0}, 2), NULL, NULL, &err), LC_ERRNO_OK);
+      assert_int_equal(lc_tx_delete_point(tx, w.info->indexes[0].index_id, lc_slice(row, 1), &n, &err), LC_ERRNO_OK);
+    }
+    commit(&w, tx);
+    assert_int_equal(w.n_records, before);
+    assert_int_equal(w.n_inserts + w.n_deletes, 0);
+  }
+  world_free(&w);
+}
+
+static void case_08_errnos(void **state) {
+  (void)state;
+  struct world w = world_new("table t\n col a u8 pk\n col b u8 unique\n col c u8 index\n");
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  assert_int_equal(insert(tx, &w, "\1\1\1", 3), LC_ERRNO_OK);
+  assert_int_equal(insert(tx, &w, "\2\2\1", 3), LC_ERRNO_OK);
+  assert_int_equal(insert(tx, &w, "\3\2\1", 3), LC_ERRNO_UNIQUE_EXISTS);
+  assert_string_equal(err.text, "Unique constraint violation 't_b_idx_btree' in table 't': column(s): '[\"b\"]' value: 2");
+  uint32_t by_a = w.info->indexes[0].index_id, by_b = w.info->indexes[1].index_id, by_c = w.info->indexes[2].index_id;
+  assert_int_equal(lc_tx_update(tx, w.t, by_c, lc_slice("\1\1\2", 3), NULL, NULL, &err), LC_ERRNO_INDEX_NOT_UNIQUE);
+  assert_int_equal(lc_tx_update(tx, w.t, by_a, lc_slice("\7\7\7", 3), NULL, NULL, &err), LC_ERRNO_NO_SUCH_ROW);
+  assert_int_equal(lc_tx_update(tx, w.t, 77777, lc_slice("\1\1\2", 3), NULL, NULL, &err), LC_ERRNO_NO_SUCH_INDEX);
+  assert_int_equal(lc_tx_update(tx, w.t, by_a, lc_slice("\1\2\1", 3), NULL, NULL, &err), LC_ERRNO_UNIQUE_EXISTS);
+  assert_int_equal(lc_tx_update(tx, w.t, by_b, lc_slice("\5\1\1", 3), NULL, NULL, &err), LC_ERRNO_OK); /* another primary key */
+  commit(&w, tx);
+  assert_int_equal(count(&w, w.t), 2);
+  world_free(&w);
+}
+
+static uint32_t range(struct lc_tx *tx, struct world *w, struct lc_slice prefix, uint32_t elems, struct lc_slice low, struct lc_slice high, int want) {
+  struct lc_row_iter *it;
+  uint32_t n = 0;
+  int rc = lc_tx_scan_range(tx, w->info->indexes[0].index_id, prefix, elems, low, high, &it, &err);
+  assert_int_equal(rc, want);
+  if (rc != LC_ERRNO_OK) return 0;
+  while (lc_row_iter_next(it).data) n++;
+  lc_row_iter_close(it);
+  return n;
+}
+static void case_09_10_ranges(void **state) {
+  (void)state;
+  struct world w = world_new("table t\n col a u8\n col b u8\n index ab btree a,b\n"), one = world_new("table t\n col a u8 index\n");
+  struct lc_slice none = {0}, open = lc_slice("\2", 1), incl_1 = lc_slice("\0\1", 2), incl_2 = lc_slice("\0\2", 2), excl_1 = lc_slice("\1\1", 2);
+  struct lc_tx *tx = lc_tx_begin(w.ds), *other = lc_tx_begin(one.ds);
+  assert_int_equal(insert(tx, &w, "\1\1", 2) | insert(tx, &w, "\1\2", 2) | insert(tx, &w, "\2\1", 2), LC_ERRNO_OK);
+  assert_int_equal(range(tx, &w, lc_slice("\1", 1), 1, open, open, LC_ERRNO_OK), 2);
+  assert_int_equal(range(tx, &w, none, 0, incl_1, incl_1, LC_ERRNO_OK), 2);
+  assert_int_equal(range(tx, &w, none, 0, excl_1, open, LC_ERRNO_OK), 1);
+  assert_int_equal(range(tx, &w, none, 0, incl_2, incl_1, LC_ERRNO_OK), 0);
+  assert_int_equal(range(tx, &w, lc_slice("\1", 1), 0, open, open, LC_ERRNO_OK), 3); /* the prefix is not looked at */
+  range(tx, &w, lc_slice("\1\1", 2), 2, open, open, LC_ERRNO_BSATN_DECODE);
+  range(other, &one, lc_slice("\1", 1), 1, open, open, LC_ERRNO_BSATN_DECODE);
+  lc_tx_rollback(tx);
+  lc_tx_rollback(other);
+  world_free(&w);
+  world_free(&one);
+}
+
+static void case_12_failure_leaves_nothing(void **state) {
+  (void)state;
+  struct world w = world_new("table t\n col x u8\n");
+  size_t before = w.log.len;
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  for (uint8_t x = 0; x < 3; x++) assert_int_equal(insert(tx, &w, &x, 1), LC_ERRNO_OK);
+  lc_tx_rollback(tx);
+  tx = lc_tx_begin(w.ds);
+  commit(&w, tx);
+  assert_int_equal(w.log.len, before);
+  assert_int_equal(count(&w, w.t), 0);
+  world_free(&w);
+}
+
+static void case_13_event_table(void **state) {
+  (void)state;
+  struct world w = world_new("table t event\n col x u8 pk\n");
+  size_t before = w.log.len;
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  assert_int_equal(insert(tx, &w, "\1", 1) | insert(tx, &w, "\2", 1), LC_ERRNO_OK);
+  assert_int_equal(count(&w, w.t), 2);
+  commit(&w, tx);
+  assert_int_equal(w.n_inserts, 2);
+  assert_int_equal(w.n_deletes, 0);
+  assert_int_equal(count(&w, w.t), 0);
+  assert_memory_equal(w.log.data + w.log.len - 4, "\1\2\0\0", 4); /* both rows; no deletes, no truncations */
+  assert_true(w.log.len > before);
+  crash(&w);
+  assert_int_equal(count(&w, w.t), 0);
+  world_free(&w);
+}
+
+/* spec/05 §21.2: a view's backing table; its rows are not logged, its schema is. */
+static void test_view_table(void **state) {
+  (void)state;
+  struct world w = world_new("table t\n col id u32 pk\nview v as Vee sender\n param p string\n col id u32 pk\n col x u8 as Ex\n");
+  for (int pass = 0; pass < 2; pass++) {
+    const struct lc_table_info *v = lc_datastore_table_by_name(w.ds, lc_slice_str("Vee"));
+    assert_true(v && v->view && !v->view->is_anonymous && v->primary_key < 0);
+    assert_int_equal(v->view->params->n_fields, 1);
+    assert_true(lc_slice_eq_str(v->row_type->fields[0].name, "arg_hash") && v->row_type->fields[0].type->kind == LC_T_U256);
+    assert_true(lc_slice_eq_str(v->column_accessors[2], "Ex"));
+    assert_int_equal(v->n_indexes, 2);
+    assert_non_null(lc_datastore_index_by_name(w.ds, lc_slice_str("v_arg_hash_idx_btree")));
+    assert_true(lc_datastore_index_by_name(w.ds, lc_slice_str("v_arg_hash_id_idx_btree"))->is_unique);
+    assert_int_equal(count(&w, LC_ST_VIEW) + count(&w, LC_ST_VIEW_PARAM) + count(&w, LC_ST_VIEW_COLUMN), 4);
+    uint32_t before = w.n_records, t = v->table_id;
+    uint8_t row[37] = {9};
+    struct lc_tx *tx = lc_tx_begin(w.ds);
+    assert_int_equal(lc_tx_insert(tx, t, lc_slice(row, sizeof row), NULL, NULL, &err), LC_ERRNO_OK);
+    row[36] = 1;
+    assert_int_equal(lc_tx_insert(tx, t, lc_slice(row, sizeof row), NULL, NULL, &err), LC_ERRNO_UNIQUE_EXISTS);
+    commit(&w, tx);
+    assert_int_equal(w.n_records, before);
+    assert_int_equal(count(&w, t), 1);
+    crash(&w);
+    assert_int_equal(count(&w, t), 0);
+  }
+  world_free(&w);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(case_01_system_tables), cmocka_unit_test(case_02_numbers_and_a_crash), cmocka_unit_test(case_03_truncated_numbers), cmocka_unit_test(case_05_failed_reservation),
+      cmocka_unit_test(case_06_a_table_is_a_set), cmocka_unit_test(case_07_netting),          cmocka_unit_test(case_08_errnos),            cmocka_unit_test(case_09_10_ranges),
+      cmocka_unit_test(case_12_failure_leaves_nothing), cmocka_unit_test(case_13_event_table), cmocka_unit_test(test_view_table)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
