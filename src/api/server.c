@@ -18,26 +18,31 @@
 
 struct server *server_of(struct lc_net_thread *t) { return ((struct thread_state *)lc_net_thread_user(t))->server; }
 
-static struct pending *pending_of(struct thread_state *ts, struct database *d) {
-  for (struct pending *p = ts->pending; p; p = p->next)
-    if (p->database == d) return p;
+static struct pending *pending_of(struct lc_net_thread *t, struct database *d) {
+  struct database_thread *mine = &d->threads[lc_net_thread_index(t)];
+  if (mine->pending) return mine->pending;
+  struct thread_state *ts = lc_net_thread_user(t);
   struct pending *p = lc_alloc_zero(1, sizeof *p);
   if (!p) return NULL;
   p->database = d;
   database_ref(d);
   p->next = ts->pending;
-  ts->pending = p;
+  ts->pending = mine->pending = p;
   return p;
 }
 struct lc_db_batch *server_batch(struct lc_net_thread *t, struct database *d) {
-  struct pending *p = pending_of(lc_net_thread_user(t), d);
+  struct pending *p = pending_of(t, d);
   if (p && !p->batch) p->batch = lc_db_batch_new();
   return p ? p->batch : NULL;
 }
 
+/* The network thread this OS thread serves or served last, + 1: where what a run leaves is run next. */
+static _Thread_local uint32_t home;
+
 static bool on_turn(void *ctx, struct lc_net_thread *t) {
   (void)ctx;
   struct thread_state *ts = lc_net_thread_user(t);
+  home = lc_net_thread_index(t) + 1;
   for (struct pending *p = ts->pending; p; p = p->next) {
     if (p->batch) lc_db_submit(p->database->db, p->batch);
     p->batch = NULL;
@@ -46,10 +51,18 @@ static bool on_turn(void *ctx, struct lc_net_thread *t) {
     struct pending *p = ts->pending;
     struct database *d = p->database;
     ts->pending = p->next;
+    d->threads[lc_net_thread_index(t)].pending = NULL;
     lc_free(p);
-    uint64_t token = lc_net_run_begin(t);
-    lc_db_run(d->db);
-    bool ours = lc_net_run_end(t, token);
+    bool ours = true;
+    if (!atomic_load_explicit(&d->slow, memory_order_relaxed) || !runner_queue(d->server, d)) {
+      uint64_t token = lc_net_run_begin(t);
+      lc_db_run(d->db);
+      ours = lc_net_run_end(t, token);
+    }
+    if (!ours) {
+      atomic_store(&d->quick_runs, 0);
+      atomic_store(&d->slow, true);
+    }
     database_unref(d);
     if (!ours) return false;
   }
@@ -73,12 +86,12 @@ static void release(struct lc_net_thread *t, struct waiting *w) {
 /* One look takes one durable offset per database: were it read again, the log could advance between two outputs and the later one leave first. */
 static bool is_durable(const struct waiting *w, uint32_t thread_index, uint64_t look) {
   if (w->server->stopped) return true;
-  struct database *d = w->database;
-  if (d->seen[thread_index].look != look) {
-    d->seen[thread_index].look = look;
-    d->seen[thread_index].durable = lc_db_durable_offset(d->db);
+  struct database_thread *mine = &w->database->threads[thread_index];
+  if (mine->look != look) {
+    mine->look = look;
+    mine->durable = lc_db_durable_offset(w->database->db);
   }
-  return d->seen[thread_index].durable >= w->release_offset;
+  return mine->durable >= w->release_offset;
 }
 
 static void release_durable(struct lc_net_thread *t, struct thread_state *ts) {
@@ -113,7 +126,7 @@ static void on_waiting(struct lc_net_thread *t, struct lc_net_task *task) {
   *ts->last = w;
   ts->last = &w->next;
   atomic_fetch_add(&ts->n_waiting, 1); /* from here on the log writer posts a check */
-  release_durable(t, ts);
+  if (lc_db_durable_offset(w->database->db) >= w->release_offset) release_durable(t, ts);
 }
 
 static void post_waiting(struct server *s, uint32_t thread_index, struct waiting w) {
@@ -152,22 +165,32 @@ static void on_durable(void *ctx, struct lc_db *db, uint64_t durable_offset) {
 struct wake_task { struct lc_net_task task; struct database *database; };
 static void on_wake_task(struct lc_net_thread *t, struct lc_net_task *task) {
   struct wake_task *w = (struct wake_task *)task;
-  if (!server_of(t)->stopped) pending_of(lc_net_thread_user(t), w->database);
+  if (!server_of(t)->stopped) pending_of(t, w->database);
   lc_net_wake(lc_net_thread_net(t), lc_net_thread_index(t));
   database_unref(w->database);
   lc_free(w);
 }
+static bool ref_unless_closing(struct database *d) {
+  unsigned refs = atomic_load(&d->refs);
+  while (refs && !atomic_compare_exchange_weak(&d->refs, &refs, refs + 1)) {}
+  return refs != 0;
+}
 static void on_wake(void *ctx, struct lc_db *db) {
   struct database *d = ctx;
   struct server *s = d->server;
-  struct lc_net *net = atomic_load(&s->net);
-  struct wake_task *w = net && !s->stopped ? lc_alloc_zero(1, sizeof *w) : NULL;
   (void)db;
-  if (!w) return; /* its next batch runs it */
-  w->task.run = on_wake_task;
-  w->database = d;
-  database_ref(d);
-  lc_net_post(net, (uint32_t)(d->replica_id % s->n_threads), &w->task);
+  if (!ref_unless_closing(d)) return; /* who closes it runs what is left */
+  struct lc_net *net = atomic_load(&s->net);
+  struct wake_task *w = NULL;
+  bool queued = atomic_load(&d->slow) && runner_queue(s, d);
+  if (!queued && net && !s->stopped) w = lc_alloc_zero(1, sizeof *w);
+  if (w) {
+    w->task.run = on_wake_task;
+    w->database = d;
+    lc_net_post(net, home ? home - 1 : (uint32_t)(d->replica_id % s->n_threads), &w->task);
+  } else { /* if not queued, its next batch runs it */
+    database_unref(d);
+  }
 }
 
 /* ---- answers ---- */
@@ -215,7 +238,7 @@ struct database *server_database(struct server *s, const struct lc_identity *id)
   return d;
 }
 struct database *database_new(struct server *s, const struct lc_identity *id, const struct lc_identity *owner, uint64_t replica_id) {
-  struct database *d = lc_alloc_zero(1, sizeof *d);
+  struct database *d = lc_alloc_zero(1, sizeof *d + s->n_threads * sizeof d->threads[0]);
   if (!d) return NULL;
   d->server = s;
   d->identity = *id;
@@ -438,8 +461,16 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
 static void wait_for_workers(struct server *s) {
   while (atomic_load(&s->workers)) usleep(5000);
 }
-/* What still waited for a log when the network threads ended: there is nobody left to send it to. */
+/* What was still to run, and what waited for a log, when the network threads ended: there is nobody left to send it to. */
 static void release_rest(struct thread_state *ts) {
+  while (ts->pending) {
+    struct pending *p = ts->pending;
+    ts->pending = p->next;
+    if (p->batch) lc_db_submit(p->database->db, p->batch);
+    while (lc_db_run(p->database->db)) {}
+    database_unref(p->database);
+    lc_free(p);
+  }
   while (ts->first) {
     struct waiting *w = ts->first;
     ts->first = w->next;
@@ -453,12 +484,16 @@ static void stop(struct server *s) {
   atomic_store(&s->stopping, true);
   wait_for_workers(s); /* who publishes gets an answer */
   if (net) lc_net_stop(net);
+  runners_stop(s);
   atomic_store(&s->stopped, true);
   lc_db_stop_procedures();
   wait_for_workers(s);
+  for (struct database *d = s->databases; d; d = d->next)
+    if (d->db) lc_db_begin_close(d->db);
   if (net) {
     for (struct database *d = s->databases; d; d = d->next)
-      if (d->db) lc_db_run(d->db); /* the last disconnects */
+      while (d->db && lc_db_run(d->db)) {} /* the last disconnects */
+    for (uint32_t i = 0; i < s->n_threads; i++) release_rest(&s->threads[i]);
     lc_net_run_rest(net);
     for (uint32_t i = 0; i < s->n_threads; i++) release_rest(&s->threads[i]);
     wait_for_workers(s);
@@ -497,6 +532,8 @@ int lc_server_run(const struct lc_server_options *options) {
   if (!s.options.time_budget_ms) s.options.time_budget_ms = 60000;
   pthread_rwlock_init(&s.lock, NULL);
   pthread_mutex_init(&s.publish_lock, NULL);
+  pthread_mutex_init(&s.runners.lock, NULL);
+  pthread_cond_init(&s.runners.work, NULL);
   pthread_mutex_init(&s.change_lock, NULL);
   s.threads = lc_alloc_zero(s.n_threads, sizeof *s.threads);
   for (uint32_t i = 0; s.threads && i < s.n_threads; i++) {
@@ -519,6 +556,8 @@ int lc_server_run(const struct lc_server_options *options) {
   lc_free(s.threads);
   pthread_rwlock_destroy(&s.lock);
   pthread_mutex_destroy(&s.publish_lock);
+  pthread_mutex_destroy(&s.runners.lock);
+  pthread_cond_destroy(&s.runners.work);
   pthread_mutex_destroy(&s.change_lock);
   return st == LC_OK ? 0 : 1;
 }

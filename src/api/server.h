@@ -24,8 +24,16 @@ struct database {
   uint64_t replica_id;
   atomic_uint refs;
   struct database *next;          /* in the list */
-  struct { uint64_t look, durable; } seen[LC_NET_MAX_THREADS]; /* by network thread: the durable offset as of its last look over what waits */
+  atomic_bool slow;               /* runs on the runners, not on network threads (runner.c) */
+  atomic_uint quick_runs;         /* since a slow one */
+  struct database *run_next; bool is_queued; /* the runners' lock */
+  struct database_thread {        /* one for each network thread, which owns it */
+    struct pending *pending;      /* of this turn; NULL: none */
+    uint64_t look, durable;       /* the durable offset as of the thread's last look over what waits */
+  } threads[];
 };
+/* Threads that run slow databases, made as they are needed. */
+struct runners { pthread_mutex_t lock; pthread_cond_t work; struct database *first, *last; unsigned n_queued, n_threads, n_idle; bool stop; };
 /* What is closed when its database goes: a WebSocket client or a log follower. In the list of its network thread while its connection lives. */
 struct attached { struct attached *prev, *next; struct database *database; struct lc_conn_ref ref; };
 struct thread_state;
@@ -38,6 +46,7 @@ struct server {
   struct database *databases;
   pthread_mutex_t publish_lock;   /* one publish at a time */
   pthread_mutex_t change_lock;    /* the control database and the list change together; held for no longer than that */
+  struct runners runners;
   atomic_uint workers;            /* threads that publish or close databases */
   atomic_bool stopping;           /* nothing new is begun */
   atomic_bool stopped;            /* the network threads have ended */
@@ -93,6 +102,11 @@ void server_attach(struct lc_net_thread *t, struct attached *a);
 void server_detach(struct lc_net_thread *t, struct attached *a);
 /* Sends an answer when d has made release_offset durable (UINT64_MAX or d NULL: at once). Ownership of the answer passes. Any thread. */
 void server_answer(struct server *s, struct answer *a, struct database *d, uint64_t release_offset);
+
+/* runner.c */
+/* Has d run on a thread that is not a network thread. False: the server stops, or there is no thread to be had. Any thread. */
+bool runner_queue(struct server *s, struct database *d);
+void runners_stop(struct server *s); /* what is queued runs first; blocking */
 
 struct answer *answer_new(struct lc_conn_ref ref, uint16_t status);
 void answer_header(struct answer *a, const char *name, const char *value);

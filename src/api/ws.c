@@ -139,7 +139,7 @@ static uint64_t waiting_bytes(struct ws_client *c) { return c->received_bytes - 
 void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool text) {
   (void)ctx;
   struct ws_client *c = lc_conn_user(conn);
-  struct lc_error err = {0};
+  struct lc_error err; /* not cleared: two kilobytes a message */
   if (text) {
     const char *reason = c->base.protocol == 3 ? "v3 websocket does not support text messages" : "v2 websocket does not support text messages";
     lc_ws_close(conn, 1011, lc_slice_str(reason));

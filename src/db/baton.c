@@ -31,6 +31,7 @@ void db_baton_take(struct lc_db *db) {
 }
 
 void db_baton_give(struct lc_db *db) {
+  atomic_store_explicit(&db->has_todo, db->todo != NULL, memory_order_relaxed);
   for (;;) {
     if (atomic_load(&db->baton_waiters) == 0) {
       atomic_store_explicit(&db->baton_held, false, memory_order_seq_cst);
@@ -50,5 +51,5 @@ void db_baton_give(struct lc_db *db) {
 void db_baton_leave(struct lc_db *db) {
   db_drain(db); /* whoever holds it runs what arrived */
   db_baton_give(db);
-  if (atomic_load_explicit(&db->inbox, memory_order_seq_cst) && db->is_open) db->options.callbacks.wake(db->options.callbacks.ctx, db);
+  if (lc_db_waits(db) && db->is_open) db->options.callbacks.wake(db->options.callbacks.ctx, db);
 }

@@ -7,7 +7,8 @@
 #include "db_internal.h"
 #include <stdio.h>
 
-enum { DRAIN_LIMIT_NS = 5000000 }; /* a database gives up the baton after this long, so that others on the thread run */
+enum { RUN_LIMIT_NS = 2000000 }; /* a database gives up the baton after this long, so that others on the thread run */
+enum { MAX_OPS_A_LOOK = 16, SHORT_LOOK_NS = 32000, LONG_LOOK_NS = 128000 }; /* how often the clock is looked at: rarely while operations are short */
 
 struct lc_db_batch *lc_db_batch_new(void) { return lc_alloc_zero(1, sizeof(struct lc_db_batch)); }
 
@@ -183,43 +184,68 @@ void db_hand_over(struct lc_db *db) {
   module_log_flush(db->log);
 }
 
-/* Takes every batch that waits and executes them, oldest first. */
-bool db_drain(struct lc_db *db) {
-  struct lc_db_batch *newest = atomic_exchange_explicit(&db->inbox, NULL, memory_order_acquire), *oldest = NULL;
-  if (!newest) return false;
+/* Appends what waits in the inbox, oldest first, to what an earlier run left. */
+static void take_inbox(struct lc_db *db) {
+  struct lc_db_batch *newest = atomic_exchange_explicit(&db->inbox, NULL, memory_order_acquire), *oldest = NULL, **end = &db->todo;
   while (newest) {
     struct lc_db_batch *next = newest->next;
     newest->next = oldest;
     oldest = newest;
     newest = next;
   }
-  while (oldest) {
-    struct lc_db_batch *b = oldest;
-    oldest = b->next;
-    for (uint32_t i = 0; i < b->n_ops; i++) run_op(db, b, &b->ops[i]);
+  while (*end) end = &(*end)->next;
+  *end = oldest;
+}
+
+/* Executes what waits until `until_ns`, at least one operation, and hands its output over. *now_ns: the last look at the clock. */
+static void drain(struct lc_db *db, int64_t until_ns, int64_t *now_ns) {
+  const struct lc_env *env = db->options.env;
+  uint32_t n = 0;
+  bool in_time = true;
+  take_inbox(db);
+  for (struct lc_db_batch *b; in_time && (b = db->todo);) {
+    while (in_time && db->todo_at < b->n_ops) {
+      run_op(db, b, &b->ops[db->todo_at++]);
+      if (++n < db->ops_a_look) continue;
+      int64_t now = env->monotonic_ns(env->ctx), spent = now - *now_ns;
+      if (spent < SHORT_LOOK_NS && db->ops_a_look < MAX_OPS_A_LOOK) db->ops_a_look *= 2;
+      else if (spent > LONG_LOOK_NS) db->ops_a_look = 1;
+      *now_ns = now;
+      n = 0;
+      in_time = now < until_ns && !db_baton_wanted(db);
+    }
+    if (db->todo_at < b->n_ops) break;
+    db->todo = b->next;
+    db->todo_at = 0;
     lc_db_batch_free(b);
   }
   db_hand_over(db);
-  return true;
+}
+
+static bool has_work(const struct lc_db *db) { return atomic_load_explicit(&db->inbox, memory_order_seq_cst) || atomic_load_explicit(&db->has_todo, memory_order_seq_cst); }
+bool lc_db_waits(const struct lc_db *db) { return has_work(db) && !atomic_load_explicit(&db->baton_held, memory_order_seq_cst); }
+
+void db_drain(struct lc_db *db) {
+  const struct lc_env *env = db->options.env;
+  if (!db->todo && !atomic_load_explicit(&db->inbox, memory_order_relaxed)) return;
+  int64_t now = env->monotonic_ns(env->ctx);
+  drain(db, now + RUN_LIMIT_NS, &now);
 }
 
 bool lc_db_run(struct lc_db *db) {
   const struct lc_env *env = db->options.env;
   bool ran = false;
-  while (atomic_load_explicit(&db->inbox, memory_order_seq_cst)) {
+  int64_t now = 0, until = 0;
+  while (has_work(db)) {
     if (!db_baton_try(db)) return ran; /* the holder will look again */
-    int64_t start = env->monotonic_ns(env->ctx);
-    bool more = true, enough = false;
-    while (more && !enough) {
-      more = db_drain(db);
-      ran = ran || more;
-      enough = more && (db_baton_wanted(db) || env->monotonic_ns(env->ctx) - start > DRAIN_LIMIT_NS);
-    }
+    if (!ran) until = (now = env->monotonic_ns(env->ctx)) + RUN_LIMIT_NS;
+    ran = true;
+    drain(db, until, &now);
+    bool hogs = db->todo || (atomic_load_explicit(&db->inbox, memory_order_relaxed) && (now = env->monotonic_ns(env->ctx)) >= until);
     db_baton_give(db);
-    if (enough && atomic_load_explicit(&db->inbox, memory_order_seq_cst)) {
-      db->options.callbacks.wake(db->options.callbacks.ctx, db);
-      return true;
-    }
+    if (!hogs) continue;
+    db->options.callbacks.wake(db->options.callbacks.ctx, db);
+    return true;
   }
   return ran;
 }

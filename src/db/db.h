@@ -101,13 +101,17 @@ struct lc_db_options {
 /* Opens or creates a database: lock, replay, disconnect of clients left behind, load of the stored program. With `program` (data != NULL)
  * and no module stored yet: first publish, including `init`; failing leaves nothing behind. Blocking; called outside any baton. */
 enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program, uint8_t program_kind, struct lc_db **out, struct lc_error *err);
+/* From now on no procedure starts and no module schedules further calls, so that draining comes to an end. Any thread. */
+void lc_db_begin_close(struct lc_db *db);
 /* Stops accepting, drains, flushes the log, frees. */
 void lc_db_close(struct lc_db *db);
 /* Ends every procedure of the process and waits for them and their threads; no more are started. Before the last lc_db_run of a server. */
 void lc_db_stop_procedures(void);
 void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch); /* ownership passes; any thread; wakes nobody */
-/* Takes the baton if free and drains the inbox; returns true if it ran something. */
+/* Takes the baton if it is free and executes what waits, for a few milliseconds at most unless a single operation takes longer; what is left then
+ * is announced by the callback `wake`. True if it ran something. */
 bool lc_db_run(struct lc_db *db);
+bool lc_db_waits(const struct lc_db *db);                       /* something waits and nobody is running it; any thread */
 uint64_t lc_db_durable_offset(const struct lc_db *db);          /* number of the last durable transaction + 1; any thread */
 const struct lc_identity *lc_db_identity(const struct lc_db *db);
 const struct lc_identity *lc_db_owner(const struct lc_db *db);

@@ -21,7 +21,12 @@ struct lc_db {
   pthread_cond_t baton_cond;
   bool baton_granted;                         /* under baton_mutex: it was left to a waiter */
   atomic_bool closing;
+  atomic_bool has_todo;                       /* todo is not empty, as of the last giving up of the baton */
   atomic_bool log_failed;                     /* the commit log failed: the database answers nothing more */
+
+  struct lc_db_batch *todo;                   /* taken from the inbox, oldest first; what a run could not finish in its time stays */
+  uint32_t todo_at;                           /* operations of the first of them that have been executed */
+  uint32_t ops_a_look;                        /* operations between two looks at the clock */
 
   struct lc_datastore *ds;
   struct lc_wal *wal;                         /* NULL in memory */
@@ -76,7 +81,7 @@ void db_baton_leave(struct lc_db *db);   /* for who took it: runs what arrived m
 
 /* ---- db.c ---- */
 void db_hand_over(struct lc_db *db);     /* output so far to log and network threads */
-bool db_drain(struct lc_db *db);         /* runs what waits in the inbox now; false: nothing did */
+void db_drain(struct lc_db *db);         /* executes what waits, for a few milliseconds at most, and hands its output over */
 
 /* ---- procedures.c: long calls on threads of their own ---- */
 void db_run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args);

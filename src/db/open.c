@@ -172,6 +172,7 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   struct lc_db *db = lc_alloc_zero(1, sizeof *db);
   if (!db) return lc_fail(err, LC_NOMEM, "out of memory");
   db->options = *o;
+  db->ops_a_look = 1;
   db->dir = o->dir ? lc_strdup_n(o->dir, strlen(o->dir)) : NULL;
   db->options.dir = db->dir;
   db_baton_init(db);
@@ -213,7 +214,8 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
 void lc_db_close(struct lc_db *db) {
   if (!db) return;
   db_procedures_close(db);
-  if (db->options.callbacks.deliver && db->log) lc_db_run(db);
+  if (db->options.callbacks.deliver && db->log)
+    while (lc_db_run(db)) {}
   if (db->wal) lc_wal_close(db->wal);
   lc_live_free(db->live);
   if (db->instance) lc_instance_free(db->instance);

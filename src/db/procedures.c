@@ -365,6 +365,8 @@ static void cancel(struct procedure_job *job, const char *reason) { /* under the
   pthread_cond_broadcast(&job->woken);
 }
 
+void lc_db_begin_close(struct lc_db *db) { atomic_store(&db->closing, true); }
+
 void db_procedures_close(struct lc_db *db) {
   pthread_mutex_lock(&pool.mutex);
   atomic_store(&db->closing, true);
@@ -492,6 +494,7 @@ static void run_immediate(struct lc_db *db, void *arg) {
 
 void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice args) {
   struct lc_db *db = ctx;
+  if (atomic_load(&db->closing)) return; /* such calls do not outlive the database */
   uint64_t size = function.len + args.len + IMMEDIATE_OVERHEAD_BYTES;
   bool room = atomic_fetch_add(&db->immediate_bytes, size) + size <= MAX_IMMEDIATE_BYTES;
   struct immediate *q = room ? lc_alloc_zero(1, sizeof *q) : NULL;

@@ -86,8 +86,9 @@ struct lc_net_thread {
   int64_t stop_deadline_ms;
   char date[40]; int64_t date_s;
   _Atomic uint64_t run_token;   /* 0: not in a run */
-  uint64_t seen_token;          /* monitor's */
-  uint64_t next_token;
+  _Atomic int os_thread;        /* id of the OS thread that has the loop */
+  struct { uint64_t token, last; int64_t at_ns, cpu_ns; } seen; /* monitor's: the run it has seen, when first, and the processor time of its thread then */
+  _Atomic uint64_t last_token;  /* of the latest run */
   _Atomic uint64_t requests, accepted, messages_in, messages_out, bytes_in, bytes_out;
 };
 

@@ -1,4 +1,4 @@
-//! Benchmark module: money moves between accounts, two finds and two updates a call.
+//! Benchmark module: money moves between accounts, two finds and two updates a call; and calls that compute for long.
 
 use spacetimedb::{reducer, table, ReducerContext, Table};
 
@@ -40,4 +40,16 @@ pub fn transfer(ctx: &ReducerContext, from: u32, to: u32, amount: i64) -> Result
     accounts.id().update(payer);
     accounts.id().update(payee);
     Ok(())
+}
+
+/// Computes for a while: about a nanosecond a round; 0 never ends.
+#[reducer]
+pub fn spin(_ctx: &ReducerContext, rounds: u64) {
+    let mut left = rounds;
+    loop {
+        left = std::hint::black_box(left).wrapping_sub(1);
+        if left == 0 {
+            return;
+        }
+    }
 }
