@@ -56,6 +56,58 @@ static void replay(const char *what, struct lc_slice bytes, uint32_t n, double p
   lc_datastore_free(ds);
 }
 
+/* A dump of everything into memory and a datastore restored from it. */
+struct blocks { struct lc_buf bytes; struct { uint32_t table, n; size_t at, len; } *b; uint32_t n; };
+static enum lc_status keep_block(void *ctx, const struct lc_row_block *block, struct lc_error *e) {
+  struct blocks *d = ctx;
+  (void)e;
+  d->b[d->n].table = block->table->table_id;
+  d->b[d->n].n = block->n_rows;
+  d->b[d->n].at = d->bytes.len;
+  d->b[d->n++].len = block->rows.len;
+  lc_buf_slice_append(&d->bytes, block->rows);
+  return LC_OK;
+}
+static void dump_and_restore(struct lc_datastore *ds, const char *what, uint32_t rows, uint32_t only, uint32_t row_bytes) {
+  struct blocks d = {.b = calloc(1 << 16, sizeof *d.b)};
+  struct lc_read_view view;
+  char text[100];
+  MUST(lc_read_view_open(ds, &view) == LC_OK);
+  lc_buf_reserve(&d.bytes, 256 << 20);
+  begin();
+  MUST(lc_view_dump(view, 256 << 10, keep_block, &d, &err) == LC_OK);
+  snprintf(text, sizeof text, "dump: %s, a row", what);
+  end(text, rows);
+  lc_read_view_close(&view);
+  for (int shuffled = 0; shuffled < (row_bytes ? 2 : 1); shuffled++) {
+    struct lc_datastore *copy;
+    struct lc_restore *r;
+    if (shuffled) /* the rows of that table, all blocks of which lie together */
+      for (uint32_t i = 0; i < d.n; i++) {
+        if (d.b[i].table != only || (i && d.b[i - 1].table == only)) continue;
+        uint8_t *base = d.bytes.data + d.b[i].at, x[64];
+        for (uint32_t k = rows - 1; k; k--) {
+          size_t j = rnd() % (k + 1);
+          memcpy(x, base + (size_t)k * row_bytes, row_bytes);
+          memcpy(base + (size_t)k * row_bytes, base + j * row_bytes, row_bytes);
+          memcpy(base + j * row_bytes, x, row_bytes);
+        }
+      }
+    MUST(lc_datastore_new(&lc_env_system, &copy, &err) == LC_OK);
+    begin();
+    MUST(lc_datastore_restore_begin(copy, &r, &err) == LC_OK);
+    for (uint32_t i = 0; i < d.n; i++)
+      if (d.b[i].table < LC_FIRST_USER_ID || d.b[i].table == only) MUST(lc_datastore_restore_rows(r, d.b[i].table, lc_slice(d.bytes.data + d.b[i].at, d.b[i].len), d.b[i].n, &err) == LC_OK);
+    MUST(lc_datastore_restore_finish(r, &err) == LC_OK);
+    snprintf(text, sizeof text, "restore: %s, %s, a row", what, shuffled ? "random order" : "as dumped");
+    end(text, rows);
+    MUST(lc_view_row_count((struct lc_read_view){.ds = copy}, only) == rows);
+    lc_datastore_free(copy);
+  }
+  free(d.b);
+  lc_buf_free(&d.bytes);
+}
+
 int main(int argc, char **argv) {
   uint32_t n = argc > 1 ? (uint32_t)atoi(argv[1]) : 100000, large = argc > 2 ? (uint32_t)atoi(argv[2]) : 2000000, n_transfers = 500000;
   struct lc_module_def *def = def_text("table account\n col id u32 pk\n col balance i64\n table big\n col id u32 pk\n col balance i64\n table numbered\n col id u64 pk auto\n col x u32 index\n");
@@ -129,6 +181,8 @@ int main(int argc, char **argv) {
   }
   commit(ds, tx, "auto");
   end("auto-increment insert with a second index", large / 4);
+  dump_and_restore(ds, "(u32 key, i64)", large, big, 12);
+  dump_and_restore(ds, "u64 key and an index", large / 4, numbered, 12);
   lc_datastore_free(ds);
   lc_module_def_free(def);
   lc_buf_free(&log_bytes);

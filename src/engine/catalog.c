@@ -387,14 +387,15 @@ static struct lc_slice row_bytes(const struct table *st, struct lc_slice row, ui
   return lc_slice(p + 4, n);
 }
 
-/* Accessor registered for `name` in one of the accessor tables (first column), else the name itself. */
-static struct lc_slice accessor_of(struct lc_datastore *ds, uint32_t st_id, struct lc_slice name) {
+/* Copy of the accessor registered for `name` in one of the accessor tables (first column), else of the name itself. NULL data: out of memory. */
+static struct lc_slice accessor_of(struct lc_datastore *ds, struct lc_arena *arena, uint32_t st_id, struct lc_slice name) {
   struct table *st = ds_table(ds, st_id);
   struct lc_buf key = {0};
   lc_buf_bsatn_bytes(&key, name);
-  struct lc_slice row = lc_buf_ok(&key) ? lc_tree_find(&st->rows, key.data) : lc_slice(NULL, 0);
+  struct lc_slice row = lc_buf_ok(&key) ? lc_tree_find(&st->rows, key.data) : lc_slice(NULL, 0), accessor = {0};
+  if (lc_buf_ok(&key)) accessor = lc_arena_copy(arena, row.data ? row_bytes(st, row, 1) : name);
   lc_buf_free(&key);
-  return row.data ? row_bytes(st, row, 1) : name;
+  return accessor;
 }
 
 static const uint16_t *take_cols(struct lc_arena *a, const uint8_t *p, uint32_t *n) {
@@ -438,7 +439,7 @@ static enum lc_status fill_columns(struct lc_datastore *ds, struct shape *t, str
     struct lc_reader r = lc_reader(row_bytes(st, row, 3));
     f[n].name = lc_arena_copy(&t->arena, row_bytes(st, row, 2));
     f[n].has_name = true;
-    status = lc_type_decode(&t->arena, &r, &f[n].type, err);
+    status = f[n].name.data ? lc_type_decode(&t->arena, &r, &f[n].type, err) : oom(err);
     n++;
   }
   struct lc_slice *accessors = lc_arena_alloc_zero(&t->arena, n, sizeof *accessors);
@@ -455,8 +456,11 @@ static enum lc_status fill_columns(struct lc_datastore *ds, struct shape *t, str
     for (lc_cursor_seek(&c, &sa->rows, NULL, key.data, 1, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
       struct lc_slice row = lc_cursor_entry(&c), column = row_bytes(sa, row, 1);
       if (!lc_slice_eq(row_bytes(sa, row, 0), t->info.name)) break;
-      for (uint32_t i = 0; i < n; i++)
-        if (lc_slice_eq(t->info.row_type->fields[i].name, column)) accessors[i] = lc_arena_copy(&t->arena, row_bytes(sa, row, 2));
+      for (uint32_t i = 0; i < n; i++) {
+        if (!lc_slice_eq(t->info.row_type->fields[i].name, column)) continue;
+        accessors[i] = lc_arena_copy(&t->arena, row_bytes(sa, row, 2));
+        if (!accessors[i].data) status = oom(err);
+      }
     }
   lc_buf_free(&key);
   return status;
@@ -501,7 +505,7 @@ static enum lc_status fill_indexes(struct lc_datastore *ds, struct shape *t, str
     memcpy(&x->index_id, row.data, 4);
     x->table_id = t->info.table_id;
     x->name = lc_arena_copy(&t->arena, row_bytes(s.st, row, 2));
-    x->accessor = lc_arena_copy(&t->arena, accessor_of(ds, LC_ST_INDEX_ACCESSOR, x->name));
+    x->accessor = accessor_of(ds, &t->arena, LC_ST_INDEX_ACCESSOR, x->name);
     x->kind = kinds[*algorithm & 3];
     if (x->kind == LC_INDEX_DIRECT) {
       uint16_t *c = lc_arena_alloc_zero(&t->arena, 1, sizeof *c);
@@ -560,7 +564,7 @@ static enum lc_status fill_view(struct lc_datastore *ds, struct shape *t, struct
       if (!row_u32_is(sp, param, 0, v->view_id)) break;
       struct lc_reader r = lc_reader(row_bytes(sp, param, 3));
       f[n] = (struct lc_type_field){.name = lc_arena_copy(&t->arena, row_bytes(sp, param, 2)), .has_name = true};
-      enum lc_status s = lc_type_decode(&t->arena, &r, &f[n].type, err);
+      enum lc_status s = f[n].name.data ? lc_type_decode(&t->arena, &r, &f[n].type, err) : oom(err);
       if (s != LC_OK) return s;
     }
     v->params = lc_type_new_product(&t->arena, n, f);
@@ -575,7 +579,7 @@ static enum lc_status shape_from_rows(struct lc_datastore *ds, struct shape *t, 
   struct lc_slice row;
   memcpy(&t->info.table_id, st_row.data, 4);
   t->info.name = lc_arena_copy(&t->arena, row_bytes(st, st_row, 1));
-  t->info.accessor = lc_arena_copy(&t->arena, accessor_of(ds, LC_ST_TABLE_ACCESSOR, t->info.name));
+  t->info.accessor = accessor_of(ds, &t->arena, LC_ST_TABLE_ACCESSOR, t->info.name);
   if (!t->info.name.data || !t->info.accessor.data) return oom(err);
   t->info.is_system = lc_slice_eq_str(row_bytes(st, st_row, 2), "system");
   t->info.is_public = lc_slice_eq_str(row_bytes(st, st_row, 3), "public");
@@ -595,6 +599,7 @@ static enum lc_status shape_from_rows(struct lc_datastore *ds, struct shape *t, 
   if (s == LC_OK && scan_next(&scheduled, 1, t->info.table_id, &row)) {
     t->info.has_schedule = true;
     t->info.schedule_function = lc_arena_copy(&t->arena, row_bytes(scheduled.st, row, 2));
+    if (!t->info.schedule_function.data) s = oom(err);
     memcpy(&t->info.schedule_at_column, lc_row_column(scheduled.st->info.row_type, row.data, 4), 2);
   }
   return s;

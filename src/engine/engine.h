@@ -132,6 +132,29 @@ int lc_view_scan_range(struct lc_read_view view, uint32_t index_id, struct lc_sl
 int lc_view_find(struct lc_read_view view, uint32_t index_id, struct lc_slice key, struct lc_slice *row, struct lc_error *err);
 uint64_t lc_view_row_count(struct lc_read_view view, uint32_t table_id); /* 0 also when there is no such table */
 
+/* ---- whole states: what a snapshot is written from and a database recovered with ---- */
+
+/* Rows of one table back to back, as in log records: BSATN without lengths. */
+struct lc_row_block { const struct lc_table_info *table; uint64_t table_rows; /* of the whole table */ uint32_t n_rows; struct lc_slice rows; };
+/* Gives all rows of an opened view to fn, table after table in ascending order of ids, so that the tables that describe the others come first; blocks of about
+ * block_bytes (a larger row is a block of its own), valid during the call. Left out: tables without rows, and views' backing tables, whose rows are nowhere
+ * logged. Any thread. Ends with what fn returns unless that is LC_OK; LC_NOMEM. */
+enum lc_status lc_view_dump(struct lc_read_view view, size_t block_bytes, enum lc_status (*fn)(void *ctx, const struct lc_row_block *block, struct lc_error *err), void *ctx,
+                            struct lc_error *err);
+
+/* The other way: fills a datastore fresh from lc_datastore_new, which then has the same rows, ids, sequences and indexes; lc_datastore_replay goes on from there.
+ * Rows of built-in system tables that exist already are no-ops. Constraints hold in what a dump gave: only what would break a tree is found out.
+ * After an error the datastore can only be freed, once the restore has been aborted. */
+struct lc_restore;
+enum lc_status lc_datastore_restore_begin(struct lc_datastore *ds, struct lc_restore **out, struct lc_error *err);
+/* n_rows rows of a table, which must be all of `rows`. A table's rows come in as many blocks as there are, in any order (that of lc_view_dump is the fastest),
+ * one table after the other; all system tables before the first other one. LC_CORRUPT: bytes that are no rows, no such table, a table that comes twice or too
+ * late, equal keys; LC_NOMEM. */
+enum lc_status lc_datastore_restore_rows(struct lc_restore *r, uint32_t table_id, struct lc_slice rows, uint64_t n_rows, struct lc_error *err);
+/* Completes tables and indexes and ends the restore, on errors too. */
+enum lc_status lc_datastore_restore_finish(struct lc_restore *r, struct lc_error *err);
+void lc_datastore_restore_abort(struct lc_restore *r); /* NULL is allowed */
+
 /* ---- commit: what changed ---- */
 
 struct lc_table_delta {

@@ -182,6 +182,7 @@ struct lc_slice row_of_entry(const struct table *t, struct lc_slice entry);
 struct lc_slice trees_find(const struct lc_tree *rows, const struct lc_tree *index, const struct lc_snapshot *snapshot, uint32_t n_parts, const uint8_t *key);
 /* First row whose index columns equal key. */
 struct lc_slice index_find(struct table *t, uint32_t at, const uint8_t *key);
-enum lc_status index_build(struct table *t, uint32_t at);
+enum lc_status index_build(struct table *t, uint32_t at); /* over the rows that are there; on failure its tree is empty */
+enum lc_tree_result rows_hash_build(struct table *t);     /* the same for by_hash. DUPLICATE: two rows are equal */
 
 #endif

@@ -1,8 +1,8 @@
 /* Rows in their trees: the physical half of a table. No constraints here, no transaction; a table's rows and index entries always agree.
  *
  * Invariants: an insertion or replacement happens whole or not at all; a deletion needs no memory, because the scratch buffers of the datastore
- * have been large enough for every row that was ever inserted. Callers: tx.c, sequence.c, record.c (replay), catalog.c (indexes over rows
- * that are there).
+ * have been large enough for every row that was ever inserted. Callers: tx.c, sequence.c, record.c (replay), catalog.c and restore.c
+ * (indexes over rows that are there).
  */
 #include "engine_internal.h"
 
@@ -210,4 +210,39 @@ enum lc_status index_build(struct table *t, uint32_t at) {
   ok = ok && lc_sorter_build(&sorter, &t->indexes[at].tree, NULL) == LC_TREE_DONE;
   lc_sorter_free(&sorter);
   return ok ? LC_OK : LC_NOMEM;
+}
+
+/* The first of equal rows must be the only one: true if `e`, an entry of by_hash, stands for a row that an earlier entry stands for too. */
+static bool is_repeated(const struct table *t, struct lc_slice e) {
+  struct lc_slice row = lc_tree_find(&t->rows, e.data + 8);
+  struct lc_cursor c;
+  for (lc_cursor_seek(&c, &t->by_hash, NULL, e.data, 1, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+    struct lc_slice other = lc_cursor_entry(&c);
+    if (other.data == e.data) return false;
+    if (lc_slice_eq(row_of_entry(t, lc_tree_find(&t->rows, other.data + 8)), row_of_entry(t, row))) return true;
+  }
+  return false;
+}
+
+enum lc_tree_result rows_hash_build(struct table *t) {
+  struct lc_cursor c;
+  struct lc_sorter sorter;
+  enum lc_tree_result r = LC_TREE_DONE;
+  lc_sorter_init(&sorter, &t->by_hash.key);
+  for (lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false); r == LC_TREE_DONE && lc_cursor_valid(&c); lc_cursor_next(&c)) {
+    struct lc_slice entry = lc_cursor_entry(&c);
+    uint64_t e[2] = {row_hash(row_of_entry(t, entry)), 0};
+    memcpy(&e[1], entry.data, 8);
+    if (!lc_sorter_add(&sorter, lc_slice(e, sizeof e))) r = LC_TREE_NOMEM;
+  }
+  if (r == LC_TREE_DONE) r = lc_sorter_build(&sorter, &t->by_hash, NULL);
+  lc_sorter_free(&sorter);
+  uint64_t last = 0;
+  bool first = true;
+  for (lc_cursor_seek(&c, &t->by_hash, NULL, NULL, 0, false); r == LC_TREE_DONE && lc_cursor_valid(&c); lc_cursor_next(&c), first = false) {
+    struct lc_slice e = lc_cursor_entry(&c);
+    if (!first && memcmp(&last, e.data, 8) == 0 && is_repeated(t, e)) r = LC_TREE_DUPLICATE;
+    memcpy(&last, e.data, 8);
+  }
+  return r;
 }

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include "engine_copy.h"
 
 static struct lc_error err;
 static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
@@ -102,13 +103,17 @@ static void expect_equal(struct lc_buf *a, struct lc_buf *b) {
   lc_buf_free(b);
 }
 
-static void world_free(struct world *w) { /* the log gives the same */
+static void world_free(struct world *w) { /* the log gives the same, and a dump */
   struct lc_datastore *again;
   size_t used;
   assert_int_equal(lc_datastore_new(&lc_env_system, &again, &err), LC_OK);
   if (lc_datastore_replay(again, lc_buf_slice(&w->log), w->n_records, &used, &err) != LC_OK) fail_msg("replay: %s", err.text);
   assert_int_equal(used, w->log.len);
   struct lc_buf a = dump(w->ds), b = dump(again);
+  expect_equal(&a, &b);
+  lc_datastore_free(again);
+  again = engine_copy(w->ds, 100, true);
+  a = dump(w->ds), b = dump(again);
   expect_equal(&a, &b);
   lc_datastore_free(again);
   lc_datastore_free(w->ds);

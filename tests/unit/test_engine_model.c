@@ -1,10 +1,11 @@
-/* Random schemas and operations against a naive model; then every allocation failing in turn. The log gives the same state again.
+/* Random schemas and operations against a naive model; then every allocation failing in turn. The log gives the same state again, and so does a dump.
  * Environment: STEPS (operations, default 20,000), SEED. A failure prints both. */
 #include "def_text.h"
 #include "engine/engine.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include "engine_copy.h"
 
 /* ---- allocations that fail on demand ---- */
 
@@ -239,6 +240,12 @@ static void world_free(struct world *w) {
   again.t = lc_datastore_table(again.ds, w->table);
   check_all(&again, (struct lc_read_view){.ds = again.ds}, &w->committed);
   lc_datastore_free(again.ds);
+  for (int reversed = 0; reversed < 2; reversed++) { /* and so does a dump */
+    again.ds = engine_copy(w->ds, 1 + rnd(300), reversed);
+    again.t = lc_datastore_table(again.ds, w->table);
+    check_all(&again, (struct lc_read_view){.ds = again.ds}, &w->committed);
+    lc_datastore_free(again.ds);
+  }
   lc_datastore_free(w->ds);
   list_free(&w->rows);
   list_free(&w->committed);
