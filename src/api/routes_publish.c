@@ -123,7 +123,7 @@ static void create(struct publish *p) {
   if (added) server_add_database(p->server, d);
   pthread_mutex_unlock(&p->server->change_lock);
   if (!added) {
-    if (d) database_free(d);
+    database_unref(d);
     finish_text(p, 500, err.text);
     return;
   }
@@ -139,7 +139,7 @@ static void reset(struct publish *p) {
   bool replaced = d && control_replace(p->server->control, &row, &err) == LC_OK && server_replace_database(p->server, d);
   pthread_mutex_unlock(&p->server->change_lock);
   if (!replaced) { /* LC_NOT_FOUND: deleted meanwhile */
-    if (d) database_free(d);
+    database_unref(d);
     finish_text(p, err.status == LC_NOT_FOUND ? 404 : 500, err.text);
     return;
   }

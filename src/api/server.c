@@ -170,16 +170,14 @@ static void on_wake_task(struct lc_net_thread *t, struct lc_net_task *task) {
   database_unref(w->database);
   lc_free(w);
 }
-static bool ref_unless_closing(struct database *d) {
+bool database_ref_unless_closing(struct database *d) {
   unsigned refs = atomic_load(&d->refs);
   while (refs && !atomic_compare_exchange_weak(&d->refs, &refs, refs + 1)) {}
   return refs != 0;
 }
-static void on_wake(void *ctx, struct lc_db *db) {
-  struct database *d = ctx;
+void server_wake(struct database *d) {
   struct server *s = d->server;
-  (void)db;
-  if (!ref_unless_closing(d)) return; /* who closes it runs what is left */
+  if (!database_ref_unless_closing(d)) return; /* who closes it runs what is left */
   struct lc_net *net = atomic_load(&s->net);
   struct wake_task *w = NULL;
   bool queued = atomic_load(&d->slow) && runner_queue(s, d);
@@ -191,6 +189,14 @@ static void on_wake(void *ctx, struct lc_db *db) {
   } else { /* if not queued, its next batch runs it */
     database_unref(d);
   }
+}
+static void on_wake(void *ctx, struct lc_db *db) {
+  (void)db;
+  server_wake(ctx);
+}
+static void on_alarm(void *ctx, struct lc_db *db, int64_t at_us) {
+  (void)db;
+  alarms_set(ctx, at_us);
 }
 
 /* ---- answers ---- */
@@ -248,6 +254,7 @@ struct database *database_new(struct server *s, const struct lc_identity *id, co
   return d;
 }
 void database_free(struct database *d) {
+  alarms_cancel(d);
   lc_db_close(d->db);
   lc_free(d->error);
   lc_free(d);
@@ -323,6 +330,7 @@ static bool take_out(struct server *s, const struct lc_identity *id, struct data
   if (d && successor) successor->next = d->next;
   if (d) *at = successor ? successor : d->next;
   pthread_rwlock_unlock(&s->lock);
+  if (d) alarms_cancel(d);
   for (uint32_t i = 0; d && i < s->n_threads; i++) {
     struct detach_task *x = lc_alloc_zero(1, sizeof *x);
     if (!x) lc_panic("out of memory while a database goes");
@@ -343,6 +351,7 @@ void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc
   o->callbacks.deliver = on_deliver;
   o->callbacks.durable = on_durable;
   o->callbacks.wake = on_wake;
+  o->callbacks.alarm = on_alarm;
   if (!s->options.data_dir) return;
   snprintf(dir, dir_size, "%s/replicas/%llu", s->options.data_dir, (unsigned long long)d->replica_id);
   o->dir = dir;
@@ -455,6 +464,7 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
   struct lc_net *started;
   st = lc_net_start(&net, &started, err);
   if (st == LC_OK) atomic_store(&s->net, started);
+  if (st == LC_OK && !alarms_start(&s->alarms)) st = lc_fail(err, LC_IO, "cannot start the thread of scheduled calls");
   return st;
 }
 
@@ -485,6 +495,7 @@ static void stop(struct server *s) {
   wait_for_workers(s); /* who publishes gets an answer */
   if (net) lc_net_stop(net);
   runners_stop(s);
+  alarms_stop(&s->alarms);
   atomic_store(&s->stopped, true);
   lc_db_stop_procedures();
   wait_for_workers(s);
@@ -534,6 +545,8 @@ int lc_server_run(const struct lc_server_options *options) {
   pthread_mutex_init(&s.publish_lock, NULL);
   pthread_mutex_init(&s.runners.lock, NULL);
   pthread_cond_init(&s.runners.work, NULL);
+  pthread_mutex_init(&s.alarms.lock, NULL);
+  pthread_cond_init(&s.alarms.changed, NULL);
   pthread_mutex_init(&s.change_lock, NULL);
   s.threads = lc_alloc_zero(s.n_threads, sizeof *s.threads);
   for (uint32_t i = 0; s.threads && i < s.n_threads; i++) {
@@ -558,6 +571,9 @@ int lc_server_run(const struct lc_server_options *options) {
   pthread_mutex_destroy(&s.publish_lock);
   pthread_mutex_destroy(&s.runners.lock);
   pthread_cond_destroy(&s.runners.work);
+  pthread_mutex_destroy(&s.alarms.lock);
+  pthread_cond_destroy(&s.alarms.changed);
+  lc_free(s.alarms.heap);
   pthread_mutex_destroy(&s.change_lock);
   return st == LC_OK ? 0 : 1;
 }

@@ -27,11 +27,14 @@ struct database {
   atomic_bool slow;               /* runs on the runners, not on network threads (runner.c) */
   atomic_uint quick_runs;         /* since a slow one */
   struct database *run_next; bool is_queued; /* the runners' lock */
+  int64_t alarm_us; uint32_t alarm_at; /* the alarms' lock: when, and place in the heap + 1 (0: none) */
   struct database_thread {        /* one for each network thread, which owns it */
     struct pending *pending;      /* of this turn; NULL: none */
     uint64_t look, durable;       /* the durable offset as of the thread's last look over what waits */
   } threads[];
 };
+/* When databases want to run by themselves (alarms.c). */
+struct alarms { pthread_mutex_t lock; pthread_cond_t changed; struct database **heap; uint32_t n, cap; pthread_t thread; bool has_thread, stop; };
 /* Threads that run slow databases, made as they are needed. */
 struct runners { pthread_mutex_t lock; pthread_cond_t work; struct database *first, *last; unsigned n_queued, n_threads, n_idle; bool stop; };
 /* What is closed when its database goes: a WebSocket client or a log follower. In the list of its network thread while its connection lives. */
@@ -47,6 +50,7 @@ struct server {
   pthread_mutex_t publish_lock;   /* one publish at a time */
   pthread_mutex_t change_lock;    /* the control database and the list change together; held for no longer than that */
   struct runners runners;
+  struct alarms alarms;
   atomic_uint workers;            /* threads that publish or close databases */
   atomic_bool stopping;           /* nothing new is begun */
   atomic_bool stopped;            /* the network threads have ended */
@@ -102,6 +106,16 @@ void server_attach(struct lc_net_thread *t, struct attached *a);
 void server_detach(struct lc_net_thread *t, struct attached *a);
 /* Sends an answer when d has made release_offset durable (UINT64_MAX or d NULL: at once). Ownership of the answer passes. Any thread. */
 void server_answer(struct server *s, struct answer *a, struct database *d, uint64_t release_offset);
+
+/* Makes sure that what waits in d is run soon. Any thread. */
+void server_wake(struct database *d);
+bool database_ref_unless_closing(struct database *d); /* false: its last reference has gone */
+
+/* alarms.c */
+void alarms_set(struct database *d, int64_t at_us); /* replaces what was set; INT64_MAX: none. Any thread */
+void alarms_cancel(struct database *d);             /* before d is closed */
+bool alarms_start(struct alarms *a);                /* false: no thread to be had */
+void alarms_stop(struct alarms *a);                 /* blocking */
 
 /* runner.c */
 /* Has d run on a thread that is not a network thread. False: the server stops, or there is no thread to be had. Any thread. */

@@ -111,6 +111,7 @@ bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *in
     }
     db->next_offset++;
   }
+  scheduler_committed(db, delta);
   lc_live_evaluate(db->live, delta, emit, db);
   lc_tx_delta_release(db->ds, delta);
   return logged;
@@ -132,7 +133,7 @@ static void reject(struct lc_db *db, struct lc_reducer_outcome *out, struct lc_s
 }
 
 void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args,
-                     const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, struct lc_reducer_outcome *out) {
+                     const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, const struct db_then *then, struct lc_reducer_outcome *out) {
   static const char *const lifecycle_text[] = {"", "can't directly call special Init lifecycle reducer", "can't directly call special OnConnect lifecycle reducer",
                                                "can't directly call special OnDisconnect lifecycle reducer"};
   const struct lc_env *env = db->options.env;
@@ -179,6 +180,7 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
     db->emit_outcome = out;
     db->emit_done = false;
     out->duration_us = caller ? 0 : env->now_us(env->ctx) - out->timestamp_us;
+    if (then) then->before_commit(db, tx, then->arg);
     db_commit(db, tx, &inputs);
     out->tx_offset = db->next_offset;
     bool done = db->emit_done;

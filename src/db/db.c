@@ -129,7 +129,7 @@ static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct l
   /* What a client sent before it was refused or after it left has no effect. */
   if (op->kind > LC_OP_DISCONNECT && op->kind != LC_OP_FUNCTION && !c->is_connected) return;
   switch (op->kind) {
-  case LC_OP_CALL_REDUCER: db_call_reducer(db, c, op, name, args, &c->identity, &c->connection_id, c->is_owner, &outcome); break;
+  case LC_OP_CALL_REDUCER: db_call_reducer(db, c, op, name, args, &c->identity, &c->connection_id, c->is_owner, NULL, &outcome); break;
   case LC_OP_CALL_PROCEDURE: db_run_procedure(db, c, op, name, args); break;
   case LC_OP_CONNECT: run_connect(db, c); break;
   case LC_OP_DISCONNECT: run_disconnect(db, c); break;
@@ -181,6 +181,7 @@ void db_hand_over(struct lc_db *db) {
     db->outboxes[i] = NULL;
     cb->deliver(cb->ctx, i / 2, o);
   }
+  scheduler_set_alarm(db);
   module_log_flush(db->log);
 }
 

@@ -87,6 +87,9 @@ struct lc_db_callbacks {
   void (*durable)(void *ctx, struct lc_db *db, uint64_t durable_offset);
   /* Asks that some network thread call lc_db_run soon (any thread). */
   void (*wake)(void *ctx, struct lc_db *db);
+  /* Asks that lc_db_alarm and then `wake` be called at this time of the wall clock (INT64_MAX: never; replaces what was asked before). Baton holder;
+   * may be NULL: nothing scheduled runs. */
+  void (*alarm)(void *ctx, struct lc_db *db, int64_t at_us);
 };
 
 struct lc_db_options {
@@ -111,6 +114,7 @@ void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch); /* ownership pas
 /* Takes the baton if it is free and executes what waits, for a few milliseconds at most unless a single operation takes longer; what is left then
  * is announced by the callback `wake`. True if it ran something. */
 bool lc_db_run(struct lc_db *db);
+void lc_db_alarm(struct lc_db *db); /* a scheduled call is due: queues it; any thread */
 bool lc_db_waits(const struct lc_db *db);                       /* something waits and nobody is running it; any thread */
 uint64_t lc_db_durable_offset(const struct lc_db *db);          /* number of the last durable transaction + 1; any thread */
 const struct lc_identity *lc_db_identity(const struct lc_db *db);

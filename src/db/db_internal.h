@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 struct module_log;
+struct scheduler;
 
 /* Name to reducer index: open addressing, built once per program. */
 struct name_index { uint32_t mask; uint32_t *slots; /* index + 1; 0 = empty */ };
@@ -39,6 +40,7 @@ struct lc_db {
   struct procedure_job *jobs;                 /* procedures waiting and running; this and the next two under the pool's lock (procedures.c) */
   uint32_t n_running;
   struct procedure_instance *idle_instances;
+  struct scheduler *scheduler;                /* scheduler.c */
   _Atomic uint64_t immediate_bytes;           /* of calls queued by volatile_nonatomic_schedule_immediate */
   bool is_open;                               /* lc_db_open has returned it */
   int32_t connect_reducer, disconnect_reducer, init_reducer; /* -1: none */
@@ -53,9 +55,11 @@ struct lc_db {
 };
 
 /* ---- call.c ---- */
-/* Runs one reducer in a transaction of its own, commits, fans out. caller/op may be NULL (HTTP). Answers the caller through its ops. */
+/* What else belongs into a reducer's transaction: called after the reducer has succeeded, before the commit. */
+struct db_then { void (*before_commit)(struct lc_db *db, struct lc_tx *tx, void *arg); void *arg; };
+/* Runs one reducer in a transaction of its own, commits, fans out. caller/op may be NULL (HTTP), and `then`. Answers the caller through its ops. */
 void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args,
-                     const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, struct lc_reducer_outcome *out);
+                     const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, const struct db_then *then, struct lc_reducer_outcome *out);
 /* Connect transaction (spec/06 §9.2). LC_OK, or the reason for refusing in *err. */
 enum lc_status db_connect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn, struct lc_slice jwt, struct lc_error *err);
 void db_disconnect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn);
@@ -89,6 +93,14 @@ void db_procedures_forget_client(struct lc_db *db, struct lc_db_client *c); /* i
 void db_procedures_close(struct lc_db *db); /* ends all and waits; not with the baton */
 /* volatile_nonatomic_schedule_immediate; host_env.ctx is the database */
 void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice args);
+
+/* ---- scheduler.c: scheduled reducers and procedures ---- */
+struct scheduler *scheduler_new(void); /* NULL: out of memory */
+void scheduler_free(struct scheduler *s);
+void scheduler_committed(struct lc_db *db, const struct lc_tx_delta *delta); /* arms what a transaction has scheduled */
+void scheduler_restart(struct lc_db *db);   /* arms every row anew: at start, and with a new program */
+void scheduler_set_alarm(struct lc_db *db); /* tells the outside when the next call is due, if that has changed */
+int scheduler_check_row(void *ctx, uint32_t table_id, struct lc_slice row); /* host_env.schedule_row */
 
 /* ---- module_log.c: JSON lines by UTC day in DIR/module_logs; in memory (last 1 MiB) without a directory ---- */
 struct module_log *module_log_open(const char *dir, struct lc_error *err);

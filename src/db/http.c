@@ -16,7 +16,7 @@ uint64_t lc_db_next_offset(struct lc_db *db) { return db->next_offset; }
 void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, struct lc_slice reducer, struct lc_slice args, struct lc_reducer_outcome *out) {
   bool is_owner = memcmp(caller, &db->options.owner_identity, sizeof *caller) == 0;
   int64_t start = db->options.env->now_us(db->options.env->ctx);
-  db_call_reducer(db, NULL, NULL, reducer, args, caller, conn, is_owner, out);
+  db_call_reducer(db, NULL, NULL, reducer, args, caller, conn, is_owner, NULL, out);
   out->duration_us = db->options.env->now_us(db->options.env->ctx) - start;
 }
 
@@ -109,6 +109,7 @@ enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t p
     return st;
   }
   db_commit(db, tx, NULL);
+  scheduler_restart(db);
   *tx_offset = db->next_offset;
   return LC_OK;
 }

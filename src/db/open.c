@@ -179,9 +179,10 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   db->connect_reducer = db->disconnect_reducer = db->init_reducer = -1;
   db->outboxes = lc_alloc_zero((size_t)o->n_threads * 2 + 2, sizeof(struct lc_db_outbox *));
   enum lc_status st = db->outboxes && (!o->dir || db->dir) ? lc_datastore_new(o->env, &db->ds, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  if (st == LC_OK && !(db->scheduler = scheduler_new())) st = lc_fail(err, LC_NOMEM, "out of memory");
   if (st == LC_OK && !(db->live = lc_live_new(db->ds))) st = lc_fail(err, LC_NOMEM, "out of memory");
   db->host_env = (struct lc_host_env){
-      .env = o->env, .ds = db->ds, .database_identity = o->database_identity, .ctx = db, .log = on_module_log, .schedule_immediate = db_schedule_immediate};
+      .env = o->env, .ds = db->ds, .database_identity = o->database_identity, .ctx = db, .log = on_module_log, .schedule_row = scheduler_check_row, .schedule_immediate = db_schedule_immediate};
   bool is_new = program.data != NULL;
   /* the log of a database that may never be lives in memory until it is born */
   if (st == LC_OK && !(db->log = module_log_open(is_new ? NULL : db->dir, err))) st = err->status;
@@ -206,8 +207,10 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
     return st;
   }
   db->is_open = true;
-  lc_db_run(db); /* what init asked for */
   *out = db;
+  scheduler_restart(db);
+  scheduler_set_alarm(db);
+  lc_db_run(db); /* what init asked for */
   return LC_OK;
 }
 
@@ -218,6 +221,7 @@ void lc_db_close(struct lc_db *db) {
     while (lc_db_run(db)) {}
   if (db->wal) lc_wal_close(db->wal);
   lc_live_free(db->live);
+  scheduler_free(db->scheduler);
   if (db->instance) lc_instance_free(db->instance);
   lc_module_unref(db->module);
   lc_datastore_free(db->ds);

@@ -486,7 +486,7 @@ static void run_immediate(struct lc_db *db, void *arg) {
   if (job ? err.status != LC_OK : db->is_open && err.status != LC_NOT_FOUND) lc_log(LC_LOG_WARN, "scheduled procedure %.*s: %s", (int)name.len, (const char *)name.data, err.text);
   if (!job && db->is_open && err.status == LC_NOT_FOUND) { /* answers nobody; what fails is in the module log */
     struct lc_reducer_outcome outcome;
-    db_call_reducer(db, NULL, NULL, name, args, self, &nobody, true, &outcome);
+    db_call_reducer(db, NULL, NULL, name, args, self, &nobody, true, NULL, &outcome);
   }
   lc_buf_free(&q->bytes);
   lc_free(q);

@@ -1,0 +1,148 @@
+//! Scheduled reducers and procedures for the end-to-end tests (tests/e2e/schedules.py).
+
+use spacetimedb::{procedure, reducer, table, ProcedureContext, ReducerContext, ScheduleAt, Table, TimeDuration, Timestamp};
+
+/// What a call does: 0 nothing, 1 fails, 2 panics, 3 changes its own row to run once more, 4 takes 25 ms, 5 deletes its own row, 6 ends a one-shot by inserting another.
+#[table(accessor = task, public, scheduled(run_task, at = at))]
+pub struct Task {
+    #[primary_key]
+    #[auto_inc]
+    pub id: u64,
+    pub at: ScheduleAt,
+    pub what: u8,
+    pub label: String,
+}
+
+/// One row for each call, with what the call saw.
+#[table(accessor = done, public)]
+pub struct Done {
+    #[primary_key]
+    #[auto_inc]
+    pub id: u64,
+    pub label: String,
+    pub task: u64,
+    pub at: Timestamp,
+    pub row_was_there: bool,
+    pub caller_is_database: bool,
+    pub has_connection: bool,
+}
+
+fn note(ctx: &ReducerContext, task: &Task) {
+    ctx.db.done().insert(Done {
+        id: 0,
+        label: task.label.clone(),
+        task: task.id,
+        at: ctx.timestamp,
+        row_was_there: ctx.db.task().id().find(task.id).is_some(),
+        caller_is_database: ctx.sender() == ctx.identity(),
+        has_connection: ctx.connection_id().is_some(),
+    });
+}
+
+#[reducer]
+pub fn run_task(ctx: &ReducerContext, task: Task) -> Result<(), String> {
+    note(ctx, &task);
+    match task.what {
+        1 => return Err("this task fails".into()),
+        2 => panic!("this task panics"),
+        3 => {
+            let at = ScheduleAt::Time(ctx.timestamp + TimeDuration::from_micros(50_000));
+            ctx.db.task().id().update(Task { at, what: 0, ..task });
+        }
+        4 => {
+            let mut x = task.id;
+            for _ in 0..20_000_000u32 {
+                x = std::hint::black_box(x).wrapping_mul(6364136223846793005).wrapping_add(1);
+            }
+            if x == 1 {
+                log::info!("a rare number");
+            }
+        }
+        5 => {
+            ctx.db.task().id().delete(task.id);
+        }
+        6 => {
+            let at = ScheduleAt::Time(ctx.timestamp + TimeDuration::from_micros(50_000));
+            ctx.db.task().insert(Task { id: 0, at, what: 0, label: task.label });
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+#[reducer]
+pub fn at(ctx: &ReducerContext, from_now_us: i64, what: u8, label: String) {
+    let at = ScheduleAt::Time(ctx.timestamp + TimeDuration::from_micros(from_now_us));
+    ctx.db.task().insert(Task { id: 0, at, what, label });
+}
+
+#[reducer]
+pub fn every(ctx: &ReducerContext, interval_us: i64, what: u8, label: String) {
+    let at = ScheduleAt::Interval(TimeDuration::from_micros(interval_us));
+    ctx.db.task().insert(Task { id: 0, at, what, label });
+}
+
+#[reducer]
+pub fn many(ctx: &ReducerContext, n: u32, from_now_us: i64, label: String) {
+    let at = ScheduleAt::Time(ctx.timestamp + TimeDuration::from_micros(from_now_us));
+    for _ in 0..n {
+        ctx.db.task().insert(Task { id: 0, at: at.clone(), what: 0, label: label.clone() });
+    }
+}
+
+#[reducer]
+pub fn at_and_fail(ctx: &ReducerContext, from_now_us: i64, label: String) -> Result<(), String> {
+    at(ctx, from_now_us, 0, label);
+    Err("rolled back".into())
+}
+
+#[reducer]
+pub fn cancel(ctx: &ReducerContext, label: String) {
+    for task in ctx.db.task().iter().filter(|t| t.label == label) {
+        ctx.db.task().id().delete(task.id);
+    }
+}
+
+/// Gives every task of that label another time.
+#[reducer]
+pub fn put_off(ctx: &ReducerContext, label: String, from_now_us: i64) {
+    for task in ctx.db.task().iter().filter(|t| t.label == label) {
+        let at = ScheduleAt::Time(ctx.timestamp + TimeDuration::from_micros(from_now_us));
+        ctx.db.task().id().update(Task { at, ..task });
+    }
+}
+
+#[table(accessor = errand, public, scheduled(run_errand, at = at))]
+pub struct Errand {
+    #[primary_key]
+    #[auto_inc]
+    pub id: u64,
+    pub at: ScheduleAt,
+    pub label: String,
+}
+
+/// Takes 150 ms, outside any transaction.
+#[procedure]
+pub fn run_errand(ctx: &mut ProcedureContext, errand: Errand) {
+    let wake = ctx.timestamp + TimeDuration::from_micros(150_000);
+    let (sender, me, at) = (ctx.sender(), ctx.identity(), ctx.timestamp);
+    ctx.sleep_until(wake);
+    ctx.with_tx(|tx| {
+        tx.db.done().insert(Done {
+            id: 0,
+            label: errand.label.clone(),
+            task: errand.id,
+            at,
+            row_was_there: tx.db.errand().id().find(errand.id).is_some(),
+            caller_is_database: sender == me,
+            has_connection: false,
+        });
+    });
+}
+
+#[reducer]
+pub fn send(ctx: &ReducerContext, from_now_us: i64, interval: bool, label: String) {
+    let d = TimeDuration::from_micros(from_now_us);
+    let at = if interval { ScheduleAt::Interval(d) } else { ScheduleAt::Time(ctx.timestamp + d) };
+    ctx.db.errand().insert(Errand { id: 0, at, label });
+}
