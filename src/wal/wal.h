@@ -51,4 +51,30 @@ bool lc_wal_wait_durable(struct lc_wal *wal, uint64_t end);            /* false:
 enum lc_status lc_wal_wait_durable_for(struct lc_wal *wal, uint64_t end, uint64_t timeout_ms); /* LC_IO: the log has failed; LC_LIMIT: not in that time */
 void lc_wal_close(struct lc_wal *wal);                                 /* writes what is submitted, frees */
 
+/* ---- snapshot files (snapshot.c, docs/internals/snapshot-format.md): DIR/snapshots/{20 digits: last transaction in it}.snapshot. Rows are opaque here. ---- */
+
+struct lc_snapfile_head { struct lc_identity database; uint64_t tx_offset, epoch; int64_t created_us; }; /* epoch: of the log when it was made */
+enum { LC_SNAPFILE_MAX_BLOCK_BYTES = (1 << 30) + (1 << 20) };
+
+/* Writing, by one thread: into a temporary file that counts for nothing until it is published. fs and dir are borrowed. After an error only discard helps. */
+struct lc_snapfile;
+enum lc_status lc_snapfile_create(const struct lc_fs *fs, const char *dir, const struct lc_snapfile_head *head, struct lc_snapfile **out, struct lc_error *err);
+/* n_rows rows of a table back to back (copied). LC_LIMIT: more than LC_SNAPFILE_MAX_BLOCK_BYTES. */
+enum lc_status lc_snapfile_add(struct lc_snapfile *f, uint32_t table_id, struct lc_slice rows, uint64_t n_rows, struct lc_error *err);
+enum lc_status lc_snapfile_finish(struct lc_snapfile *f, struct lc_error *err);  /* everything is written and synced */
+/* Gives it its name, durably. Precondition: finished, and the log is durable up to and including its last transaction. Ends f, on errors too. */
+enum lc_status lc_snapfile_publish(struct lc_snapfile *f, struct lc_error *err);
+void lc_snapfile_discard(struct lc_snapfile *f); /* removes the temporary file; NULL is allowed */
+uint64_t lc_snapfile_bytes(const struct lc_snapfile *f); /* written so far */
+
+/* Reads a published one, checking everything; fn (may be NULL) gets each block, valid during the call. LC_CORRUPT: file, position, what was expected and
+ * found; LC_NOT_FOUND; LC_IO; LC_UNSUPPORTED: another format version; what fn returns (LC_CORRUPT with file and position put before its text). */
+enum lc_status lc_snapfile_read(const struct lc_fs *fs, const char *dir, uint64_t tx_offset, struct lc_snapfile_head *head,
+                                enum lc_status (*fn)(void *ctx, uint32_t table_id, struct lc_slice rows, uint64_t n_rows, struct lc_error *err), void *ctx, struct lc_error *err);
+/* Offsets of the published ones, ascending; *offsets is the caller's (lc_free). No folder: none. */
+enum lc_status lc_snapfile_list(const struct lc_fs *fs, const char *dir, uint64_t **offsets, uint32_t *n, struct lc_error *err);
+enum lc_status lc_snapfile_remove(const struct lc_fs *fs, const char *dir, uint64_t tx_offset, struct lc_error *err);    /* LC_OK also when it is not there */
+enum lc_status lc_snapfile_set_aside(const struct lc_fs *fs, const char *dir, uint64_t tx_offset, struct lc_error *err); /* renames it to ….snapshot.damaged */
+enum lc_status lc_snapfile_remove_temporary(const struct lc_fs *fs, const char *dir, struct lc_error *err);              /* what a crash left */
+
 #endif
