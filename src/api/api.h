@@ -10,6 +10,7 @@ struct lc_server_options {
   unsigned network_threads;     /* 0: processors, at most 8 */
   uint64_t time_budget_ms;      /* per call; 0: 60,000 */
   uint64_t module_memory_mib;   /* linear memory of an instance; 0: 1024 */
+  uint64_t snapshot_interval_transactions, max_segment_bytes; bool retain_all, accept_lost_transactions; /* as in struct lc_db_options */
   bool count_instructions;      /* energy as the reference counts it, with its budget of 120e9 a call beside the time budget */
 };
 /* Runs until SIGINT or SIGTERM; prints `listening on HOST:PORT` when ready. Returns the process's exit code. */

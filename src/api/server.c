@@ -346,7 +346,9 @@ bool server_remove_database(struct server *s, const struct lc_identity *id) { re
 bool server_replace_database(struct server *s, struct database *successor) { return take_out(s, &successor->identity, successor); }
 void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o) {
   struct server *s = d->server;
-  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000, .memory_limit_bytes = s->options.module_memory_mib << 20}, .n_threads = s->n_threads};
+  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000, .memory_limit_bytes = s->options.module_memory_mib << 20}, .n_threads = s->n_threads,
+                              .snapshot_interval_transactions = s->options.snapshot_interval_transactions, .max_segment_bytes = s->options.max_segment_bytes, .retain_all = s->options.retain_all,
+                              .accept_lost_transactions = s->options.accept_lost_transactions};
   o->callbacks.ctx = d;
   o->callbacks.deliver = on_deliver;
   o->callbacks.durable = on_durable;

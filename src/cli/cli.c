@@ -33,6 +33,10 @@ static const struct lc_cli_option start_options[] = {
   {"network-threads", 0, LC_CLI_VALUE, "Threads that serve connections (default: processors, at most 8)", NULL},
   {"time-budget-ms", 0, LC_CLI_VALUE, "Milliseconds a call may run (default 60000)", NULL},
   {"module-memory-mib", 0, LC_CLI_VALUE, "Memory that an instance of a module may have, in MiB (default 1024, at most 4096)", NULL},
+  {"snapshot-interval-transactions", 0, LC_CLI_VALUE, "Transactions between two snapshots of a database (default 1000000; 0: only for new log segments)", NULL},
+  {"max-segment-size", 0, LC_CLI_VALUE, "Bytes after which a new segment of the commit log is begun (default 1073741824)", NULL},
+  {"retain", 0, LC_CLI_VALUE, "needed: the two newest snapshots and the log behind them (default); all: every snapshot and the whole log", NULL},
+  {"accept-lost-transactions", 0, LC_CLI_FLAG, "Start databases whose log has lost its end, from where the log ends", NULL},
   {"count-instructions", 0, LC_CLI_FLAG, "Counts the instructions of modules: exact energy figures, and a budget of 120e9 a call", NULL},
   END};
 static const struct lc_cli_option publish_options[] = {

@@ -101,13 +101,18 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
   const char *data = lc_cli_value(args, "data-dir"), *listen = lc_cli_value(args, "listen-addr"), *edition = lc_cli_value(args, "edition");
   const char *pub = lc_cli_value(args, "jwt-pub-key-path"), *priv = lc_cli_value(args, "jwt-priv-key-path"), *key_dir = lc_cli_value(args, "jwt-key-dir");
   const char *threads = lc_cli_value(args, "network-threads"), *budget = lc_cli_value(args, "time-budget-ms"), *memory = lc_cli_value(args, "module-memory-mib");
-  uint64_t n_threads = 0, budget_ms = 0, memory_mib = 0;
+  const char *interval = lc_cli_value(args, "snapshot-interval-transactions"), *segment = lc_cli_value(args, "max-segment-size"), *retain = lc_cli_value(args, "retain");
+  uint64_t n_threads = 0, budget_ms = 0, memory_mib = 0, snapshot_interval = 0, segment_bytes = 0;
   if (!pub != !priv) return lc_cli_usage_error(cli, "the following required arguments were not provided:\n  --jwt-%s-key-path <VALUE>", pub ? "priv" : "pub");
   if (edition && strcmp(edition, "standalone") != 0) return lc_cli_fail(cli, "only the standalone edition can be started here, not `%s`", edition);
   if (lc_cli_has(args, "pg-port")) return lc_cli_fail(cli, "--pg-port: this server offers no PostgreSQL listener; use the HTTP interface or `spacetime sql`");
   if (threads && !number_of(threads, 256, &n_threads)) return lc_cli_usage_error(cli, "invalid value '%s' for '--network-threads <VALUE>'", threads);
   if (budget && !number_of(budget, UINT32_MAX, &budget_ms)) return lc_cli_usage_error(cli, "invalid value '%s' for '--time-budget-ms <VALUE>'", budget);
   if (memory && !number_of(memory, 4096, &memory_mib)) return lc_cli_usage_error(cli, "invalid value '%s' for '--module-memory-mib <VALUE>'", memory);
+  if (interval && !number_of(interval, INT64_MAX, &snapshot_interval)) return lc_cli_usage_error(cli, "invalid value '%s' for '--snapshot-interval-transactions <VALUE>'", interval);
+  if (interval && snapshot_interval == 0) snapshot_interval = UINT64_MAX;
+  if (segment && (!number_of(segment, INT64_MAX, &segment_bytes) || segment_bytes == 0)) return lc_cli_usage_error(cli, "invalid value '%s' for '--max-segment-size <VALUE>'", segment);
+  if (retain && strcmp(retain, "all") != 0 && strcmp(retain, "needed") != 0) return lc_cli_usage_error(cli, "invalid value '%s' for '--retain <VALUE>'", retain);
 
   char *saved = lc_cli_config_get(cli->config, "listen_addr"), *address = lc_cli_copy(listen ? listen : saved ? saved : "0.0.0.0:3000");
   int rc = choose_address(cli, !lc_cli_has(args, "non-interactive") && isatty(STDIN_FILENO), &address);
@@ -132,6 +137,10 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
                                         .network_threads = (unsigned)n_threads,
                                         .time_budget_ms = budget_ms,
                                         .module_memory_mib = memory_mib,
+                                        .snapshot_interval_transactions = snapshot_interval,
+                                        .max_segment_bytes = segment_bytes,
+                                        .retain_all = retain && strcmp(retain, "all") == 0,
+                                        .accept_lost_transactions = lc_cli_has(args, "accept-lost-transactions"),
                                         .count_instructions = lc_cli_has(args, "count-instructions")};
     if (!temporary) make_dirs(options.data_dir);
     printf("%s version: %s\n%s path: %s\ndatabase running in data directory %s\n", cli->program, LC_CLI_VERSION, cli->program, n > 0 ? exe : cli->program, options.data_dir);

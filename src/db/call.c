@@ -114,6 +114,7 @@ bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *in
   scheduler_committed(db, delta);
   lc_live_evaluate(db->live, delta, emit, db);
   lc_tx_delta_release(db->ds, delta);
+  if (__builtin_expect(db->next_offset >= db->snapshot.due, 0)) db_snapshot_take(db);
   return logged;
 }
 

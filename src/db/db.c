@@ -183,6 +183,7 @@ void db_hand_over(struct lc_db *db) {
   }
   scheduler_set_alarm(db);
   module_log_flush(db->log);
+  if (atomic_load_explicit(&db->snapshot.wanted, memory_order_relaxed)) db_snapshot_take(db);
 }
 
 /* Appends what waits in the inbox, oldest first, to what an earlier run left. */
@@ -223,7 +224,10 @@ static void drain(struct lc_db *db, int64_t until_ns, int64_t *now_ns) {
   db_hand_over(db);
 }
 
-static bool has_work(const struct lc_db *db) { return atomic_load_explicit(&db->inbox, memory_order_seq_cst) || atomic_load_explicit(&db->has_todo, memory_order_seq_cst); }
+static bool has_work(const struct lc_db *db) {
+  return atomic_load_explicit(&db->inbox, memory_order_seq_cst) || atomic_load_explicit(&db->has_todo, memory_order_seq_cst) ||
+         atomic_load_explicit(&db->snapshot.wanted, memory_order_seq_cst);
+}
 bool lc_db_waits(const struct lc_db *db) { return has_work(db) && !atomic_load_explicit(&db->baton_held, memory_order_seq_cst); }
 
 void db_drain(struct lc_db *db) {

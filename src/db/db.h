@@ -9,6 +9,7 @@
 #define LC_DB_H
 #include "../host/host.h"
 #include "../live/live.h"
+#include "../wal/wal.h"
 
 struct lc_db;
 struct lc_db_client;
@@ -94,6 +95,11 @@ struct lc_db_callbacks {
 
 struct lc_db_options {
   const char *dir;                   /* replica folder; NULL: in memory */
+  const struct lc_fs *fs;            /* NULL: the real one */
+  uint64_t snapshot_interval_transactions; /* 0: 1,000,000; UINT64_MAX: only for new segments and on demand */
+  uint64_t max_segment_bytes;        /* 0: 1 GiB */
+  bool retain_all;                   /* all snapshots and the whole log are kept */
+  bool accept_lost_transactions;     /* open also when a snapshot shows that the log has lost its end */
   const struct lc_env *env;
   struct lc_identity database_identity, owner_identity;
   struct lc_host_limits limits;
@@ -116,6 +122,8 @@ void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch); /* ownership pas
 bool lc_db_run(struct lc_db *db);
 void lc_db_alarm(struct lc_db *db); /* a scheduled call is due: queues it; any thread */
 bool lc_db_waits(const struct lc_db *db);                       /* something waits and nobody is running it; any thread */
+/* A snapshot of the present state is wanted (any thread); it is made soon, on a thread of its own. Nothing happens in memory. */
+void lc_db_request_snapshot(struct lc_db *db);
 uint64_t lc_db_durable_offset(const struct lc_db *db);          /* number of the last durable transaction + 1; any thread */
 const struct lc_identity *lc_db_identity(const struct lc_db *db);
 const struct lc_identity *lc_db_owner(const struct lc_db *db);
@@ -160,5 +168,22 @@ enum lc_status lc_db_logs(struct lc_db *db, uint64_t n_lines, struct lc_buf *out
 /* Follower of the module log: fn is called with each new line (baton holder or any thread that logs); remove with the same pair. */
 enum lc_status lc_db_logs_follow(struct lc_db *db, void (*fn)(void *ctx, struct lc_slice line), void *ctx);
 void lc_db_logs_unfollow(struct lc_db *db, void (*fn)(void *ctx, struct lc_slice line), void *ctx);
+
+/* ---- what is on disk, without the actor: for tools, tests and the simulator, and used by it. One thread at a time. ---- */
+
+struct lc_db_files {
+  const struct lc_env *env; const struct lc_fs *fs; const char *dir; struct lc_wal *wal; /* borrowed; wal: open */
+  struct lc_identity database;
+  bool retain_all, accept_lost_transactions;
+  uint64_t recovered_from;           /* set by lc_db_recover: the first transaction that came from the log */
+  uint64_t whole[2]; uint32_t n_whole; /* snapshots that were read or written whole, newest first */
+};
+/* The state of a replica folder: the newest whole snapshot and the log behind it. LC_CORRUPT: damage that leaves no state to believe in, with file, position,
+ * expected and found; LC_INVALID: another database's snapshot; LC_IO; LC_NOMEM. *ds is the caller's. */
+enum lc_status lc_db_recover(struct lc_db_files *f, struct lc_datastore **ds, uint64_t *next_offset, struct lc_error *err);
+/* Writes a view that was opened right after transaction tx_offset; any thread. cancel (may be NULL): LC_CLOSED once it is true. */
+enum lc_status lc_db_snapshot_write(const struct lc_db_files *f, struct lc_read_view view, uint64_t tx_offset, const atomic_bool *cancel, struct lc_snapfile **out, struct lc_error *err);
+/* Names it and removes what is no longer needed. Precondition: the log is durable up to and including tx_offset. Ends file, on errors too. */
+enum lc_status lc_db_snapshot_publish(struct lc_db_files *f, struct lc_snapfile *file, uint64_t tx_offset, struct lc_error *err);
 
 #endif

@@ -1,7 +1,6 @@
 /* Inside of db/: the state of one running database. Everything below `baton_held` belongs to the baton holder unless said. */
 #ifndef LC_DB_INTERNAL_H
 #define LC_DB_INTERNAL_H
-#include "../wal/wal.h"
 #include "db.h"
 #include <pthread.h>
 
@@ -10,6 +9,17 @@ struct scheduler;
 
 /* Name to reducer index: open addressing, built once per program. */
 struct name_index { uint32_t mask; uint32_t *slots; /* index + 1; 0 = empty */ };
+
+/* Snapshots of one database (snapshot.c). The job's fields belong to the baton holder while it is not active, else to the worker thread. */
+struct db_snapshot {
+  uint64_t due;                               /* next_offset at which one is made */
+  atomic_bool wanted;                         /* one is to be made as soon as somebody has the baton */
+  atomic_bool cancel;
+  bool active, again;                         /* under the worker's lock: a job waits or runs; one more after it */
+  struct lc_db *queue_next;
+  struct lc_read_view view; uint64_t tx_offset;
+  bool made;                                  /* the one at tx_offset is on disk */
+};
 
 struct lc_db {
   struct lc_db_options options;
@@ -31,6 +41,8 @@ struct lc_db {
 
   struct lc_datastore *ds;
   struct lc_wal *wal;                         /* NULL in memory */
+  struct lc_db_files files;
+  struct db_snapshot snapshot;
   struct lc_live *live;
   struct module_log *log;                     /* its own lock; any thread */
   struct lc_module *module;
@@ -42,7 +54,7 @@ struct lc_db {
   struct procedure_instance *idle_instances;
   struct scheduler *scheduler;                /* scheduler.c */
   _Atomic uint64_t immediate_bytes;           /* of calls queued by volatile_nonatomic_schedule_immediate */
-  bool is_open;                               /* lc_db_open has returned it */
+  atomic_bool is_open;                        /* lc_db_open has returned it */
   int32_t connect_reducer, disconnect_reducer, init_reducer; /* -1: none */
 
   uint64_t next_offset;                       /* of the transaction log; counts in memory too */
@@ -86,6 +98,11 @@ void db_baton_leave(struct lc_db *db);   /* for who took it: runs what arrived m
 /* ---- db.c ---- */
 void db_hand_over(struct lc_db *db);     /* output so far to log and network threads */
 void db_drain(struct lc_db *db);         /* executes what waits, for a few milliseconds at most, and hands its output over */
+
+/* ---- snapshot.c; the baton holder, outside a transaction ---- */
+void db_snapshot_due_after(struct lc_db *db); /* sets the next offset in turn */
+void db_snapshot_take(struct lc_db *db);
+void db_snapshots_close(struct lc_db *db);    /* gives up the one in the making; not with the baton */
 
 /* ---- procedures.c: long calls on threads of their own ---- */
 void db_run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args);

@@ -1,12 +1,10 @@
-/* Life of a database: first publish, start with replay, close (spec/06 §9.1, §9.3; spec/07 §12).
+/* Life of a database: first publish, start with what recover.c finds on disk, close (spec/06 §9.1, §9.3; spec/07 §12).
  *
  * A first publish runs in memory up to and including `init`; only when that succeeded are files made, so a failing publish leaves
  * nothing behind. At start, clients left in st_client by a crash get their disconnect reducer before anyone connects.
  */
 #include "db_internal.h"
-#include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 static void on_module_log(void *ctx, const struct lc_module_log_record *rec) {
   struct lc_db *db = ctx;
@@ -26,12 +24,9 @@ static void on_log_failed(void *ctx, const char *text) {
   lc_panic("commit log of database %s failed: %s; the server stops, restart it when the disk is well: confirmed transactions are safe", hex, text);
 }
 
-static enum lc_status replay_commit(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err) {
-  struct lc_db *db = ctx;
-  enum lc_status st = lc_datastore_replay(db->ds, records, n_tx, consumed, err);
-  if (st != LC_OK) return lc_fail_context(err, "transaction %llu", (unsigned long long)first_offset), st;
-  db->next_offset = first_offset + n_tx;
-  return LC_OK;
+static void on_rotated(void *ctx, uint64_t first_offset) {
+  (void)first_offset;
+  lc_db_request_snapshot(ctx);
 }
 
 static enum lc_status append_payload(struct lc_db *db, struct lc_error *err) {
@@ -44,11 +39,32 @@ static enum lc_status append_payload(struct lc_db *db, struct lc_error *err) {
   return LC_OK;
 }
 
+/* The replica folder, so that its name survives too, and the log in it. */
 static enum lc_status open_wal(struct lc_db *db, struct lc_error *err) {
+  const struct lc_db_options *o = &db->options;
+  const struct lc_fs *fs = o->fs;
   if (!db->dir) return LC_OK;
-  if (mkdir(db->dir, 0755) != 0 && errno != EEXIST) return lc_fail(err, LC_IO, "cannot create folder %s: %s", db->dir, strerror(errno));
-  struct lc_wal_options o = {.ctx = db, .durable = on_durable, .failed = on_log_failed};
-  return lc_wal_open(&lc_fs_posix, db->dir, &o, &db->wal, err);
+  int rc = fs->make_dir(fs->ctx, db->dir);
+  if (rc != 0) return lc_fail(err, LC_IO, "cannot create folder %s: %s", db->dir, strerror(-rc));
+  const char *slash = strrchr(db->dir, '/');
+  char *parent = !slash ? lc_strdup_n(".", 1) : lc_strdup_n(db->dir, slash == db->dir ? 1 : (size_t)(slash - db->dir));
+  if (!parent) return lc_fail(err, LC_NOMEM, "out of memory");
+  rc = fs->sync_dir(fs->ctx, parent);
+  if (rc != 0) lc_fail(err, LC_IO, "cannot sync folder %s: %s", parent, strerror(-rc));
+  lc_free(parent);
+  if (rc != 0) return LC_IO;
+  struct lc_wal_options w = {.max_segment_bytes = o->max_segment_bytes, .ctx = db, .durable = on_durable, .failed = on_log_failed, .rotated = on_rotated};
+  enum lc_status st = lc_wal_open(fs, db->dir, &w, &db->wal, err);
+  db->files = (struct lc_db_files){.env = o->env, .fs = fs, .dir = db->dir, .wal = db->wal, .database = o->database_identity, .retain_all = o->retain_all,
+                                   .accept_lost_transactions = o->accept_lost_transactions};
+  return st;
+}
+
+/* The rest of the database gets to know its datastore. */
+static enum lc_status adopt_datastore(struct lc_db *db, struct lc_error *err) {
+  db->host_env = (struct lc_host_env){.env = db->options.env, .ds = db->ds, .database_identity = db->options.database_identity, .ctx = db, .log = on_module_log,
+                                      .schedule_row = scheduler_check_row, .schedule_immediate = db_schedule_immediate};
+  return (db->live = lc_live_new(db->ds)) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
 }
 
 /* Creates the schema and runs init in one transaction, all in memory; leaves the record payload of it in `init_record`. */
@@ -93,6 +109,7 @@ static enum lc_status create(struct lc_db *db, struct lc_slice program, uint8_t 
   struct lc_buf bootstrap = {0}, init_record = {0};
   enum lc_status st = first_publish(db, program, kind, &bootstrap, &init_record, err);
   if (st == LC_OK) st = open_wal(db, err);
+  if (st == LC_OK) db_snapshot_due_after(db);
   if (st == LC_OK && db->wal && lc_wal_next_offset(db->wal) != 0) st = lc_fail(err, LC_CONFLICT, "folder %s holds a commit log already", db->dir);
   if (st == LC_OK) {
     struct lc_buf *records[2] = {&bootstrap, &init_record};
@@ -151,9 +168,11 @@ static enum lc_status load_program(struct lc_db *db, struct lc_slice program, ui
 
 static enum lc_status start_existing(struct lc_db *db, struct lc_error *err) {
   enum lc_status st = open_wal(db, err);
+  if (st == LC_OK) st = lc_db_recover(&db->files, &db->ds, &db->next_offset, err);
+  if (st == LC_OK) st = adopt_datastore(db, err);
   if (st != LC_OK) return st;
-  st = lc_wal_replay(db->wal, 0, replay_commit, db, err);
-  if (st != LC_OK) return st;
+  db_snapshot_due_after(db);
+  if (db->next_offset - db->files.recovered_from >= db->options.snapshot_interval_transactions) atomic_store(&db->snapshot.wanted, true); /* one is missing */
   struct lc_module_facts facts;
   st = lc_datastore_module(db->ds, &facts);
   if (st != LC_OK) return lc_fail(err, st, "the commit log in %s holds no module", db->dir);
@@ -172,22 +191,24 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   struct lc_db *db = lc_alloc_zero(1, sizeof *db);
   if (!db) return lc_fail(err, LC_NOMEM, "out of memory");
   db->options = *o;
+  if (!o->fs) db->options.fs = &lc_fs_posix;
+  if (!o->snapshot_interval_transactions) db->options.snapshot_interval_transactions = 1000000;
   db->ops_a_look = 1;
   db->dir = o->dir ? lc_strdup_n(o->dir, strlen(o->dir)) : NULL;
   db->options.dir = db->dir;
+  db->snapshot.due = UINT64_MAX;
   db_baton_init(db);
+  db_baton_try(db); /* nobody else runs it before it is complete */
   db->connect_reducer = db->disconnect_reducer = db->init_reducer = -1;
   db->outboxes = lc_alloc_zero((size_t)o->n_threads * 2 + 2, sizeof(struct lc_db_outbox *));
-  enum lc_status st = db->outboxes && (!o->dir || db->dir) ? lc_datastore_new(o->env, &db->ds, err) : lc_fail(err, LC_NOMEM, "out of memory");
-  if (st == LC_OK && !(db->scheduler = scheduler_new())) st = lc_fail(err, LC_NOMEM, "out of memory");
-  if (st == LC_OK && !(db->live = lc_live_new(db->ds))) st = lc_fail(err, LC_NOMEM, "out of memory");
-  db->host_env = (struct lc_host_env){
-      .env = o->env, .ds = db->ds, .database_identity = o->database_identity, .ctx = db, .log = on_module_log, .schedule_row = scheduler_check_row, .schedule_immediate = db_schedule_immediate};
+  enum lc_status st = db->outboxes && (!o->dir || db->dir) && (db->scheduler = scheduler_new()) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
   bool is_new = program.data != NULL;
   /* the log of a database that may never be lives in memory until it is born */
   if (st == LC_OK && !(db->log = module_log_open(is_new ? NULL : db->dir, err))) st = err->status;
   if (st == LC_OK && is_new) {
-    st = load_program(db, program, program_kind, err);
+    st = lc_datastore_new(o->env, &db->ds, err);
+    if (st == LC_OK) st = adopt_datastore(db, err);
+    if (st == LC_OK) st = load_program(db, program, program_kind, err);
     if (st == LC_OK) st = create(db, program, program_kind, err);
     if (st == LC_OK && db->dir) {
       struct module_log *file_log = module_log_open(db->dir, err);
@@ -203,13 +224,16 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
     st = lc_fail(err, LC_INVALID, "a database without a program and without a folder cannot be opened");
   }
   if (st != LC_OK) {
+    db_baton_give(db);
     lc_db_close(db);
     return st;
   }
-  db->is_open = true;
   *out = db;
+  atomic_store(&db->is_open, true);
   scheduler_restart(db);
   scheduler_set_alarm(db);
+  if (db->next_offset >= db->snapshot.due) db_snapshot_take(db);
+  db_baton_give(db);
   lc_db_run(db); /* what init asked for */
   return LC_OK;
 }
@@ -219,6 +243,7 @@ void lc_db_close(struct lc_db *db) {
   db_procedures_close(db);
   if (db->options.callbacks.deliver && db->log)
     while (lc_db_run(db)) {}
+  db_snapshots_close(db);
   if (db->wal) lc_wal_close(db->wal);
   lc_live_free(db->live);
   scheduler_free(db->scheduler);

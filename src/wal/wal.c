@@ -45,15 +45,19 @@ static void segment_path(const struct lc_wal *w, uint64_t first, char *path, con
 static enum lc_status io_error(struct lc_error *err, const char *what, const char *path, int rc) { return lc_fail(err, LC_IO, "cannot %s %s: %s", what, path, strerror(-rc)); }
 
 static bool add_segment(struct lc_wal *w, uint64_t first) {
-  if (w->n_segments == w->cap_segments) {
+  pthread_mutex_lock(&w->mutex); /* lc_wal_retain may be looking */
+  bool ok = w->n_segments < w->cap_segments;
+  if (!ok) {
     uint32_t cap = w->cap_segments ? w->cap_segments * 2 : 16;
     uint64_t *p = lc_realloc(w->segments, cap * sizeof *p);
-    if (!p) return false;
-    w->segments = p;
-    w->cap_segments = cap;
+    if ((ok = p != NULL)) {
+      w->segments = p;
+      w->cap_segments = cap;
+    }
   }
-  w->segments[w->n_segments++] = first;
-  return true;
+  if (ok) w->segments[w->n_segments++] = first;
+  pthread_mutex_unlock(&w->mutex);
+  return ok;
 }
 
 /* ---- reading one segment ---- */
@@ -261,9 +265,11 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
 enum lc_status lc_wal_replay(struct lc_wal *w, uint64_t from_offset,
                              enum lc_status (*fn)(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err), void *ctx,
                              struct lc_error *err) {
-  uint64_t expected = w->n_segments ? w->segments[0] : 0;
   enum lc_status st = LC_OK;
-  for (uint32_t i = 0; i < w->n_segments && st == LC_OK; i++) {
+  uint32_t start = 0;
+  while (start + 1 < w->n_segments && w->segments[start + 1] <= from_offset) start++; /* what is wholly before is not needed */
+  uint64_t expected = w->n_segments ? w->segments[start] : 0;
+  for (uint32_t i = start; i < w->n_segments && st == LC_OK; i++) {
     struct reader r;
     struct commit c;
     char why[256] = "";
@@ -284,6 +290,29 @@ enum lc_status lc_wal_replay(struct lc_wal *w, uint64_t from_offset,
     reader_close(&r);
   }
   return st;
+}
+
+uint64_t lc_wal_first_offset(const struct lc_wal *w) { return w->n_segments ? w->segments[0] : 0; }
+
+enum lc_status lc_wal_retain(struct lc_wal *w, uint64_t from_offset, struct lc_error *err) {
+  const struct lc_fs *fs = w->fs;
+  for (;;) {
+    char path[PATH_BYTES];
+    pthread_mutex_lock(&w->mutex);
+    bool whole = w->n_segments > 1 && w->segments[1] <= from_offset;
+    uint64_t first = w->n_segments ? w->segments[0] : 0;
+    pthread_mutex_unlock(&w->mutex);
+    if (!whole) return LC_OK;
+    segment_path(w, first, path, "");
+    int rc = fs->unlink(fs->ctx, path);
+    if (rc != 0 && rc != -ENOENT) return io_error(err, "remove", path, rc);
+    rc = fs->sync_dir(fs->ctx, w->dir); /* each by itself: what is left never has a hole */
+    if (rc != 0) return io_error(err, "sync folder", w->dir, rc);
+    pthread_mutex_lock(&w->mutex);
+    w->n_segments--;
+    memmove(w->segments, w->segments + 1, w->n_segments * sizeof *w->segments);
+    pthread_mutex_unlock(&w->mutex);
+  }
 }
 
 /* ---- appending ---- */
@@ -360,6 +389,7 @@ static int write_batch(struct lc_wal *w, struct lc_slice batch, uint64_t first) 
     if (w->write_at >= w->options.max_segment_bytes) {
       int rc = create_segment(w, first);
       if (rc != 0) return rc;
+      if (w->options.rotated) w->options.rotated(w->options.ctx, first);
     }
     size_t end = done; /* as many commits as fit before the limit is passed */
     while (end < batch.len && w->write_at + (end - done) < w->options.max_segment_bytes) {

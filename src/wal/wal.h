@@ -32,12 +32,16 @@ struct lc_wal_options {
   void *ctx;
   void (*durable)(void *ctx, uint64_t durable_end);      /* writer thread, after each sync; may be NULL */
   void (*failed)(void *ctx, const char *text);           /* writer thread, once; may be NULL */
+  void (*rotated)(void *ctx, uint64_t first_offset);     /* writer thread, when a new segment has been begun; may be NULL */
 };
 
 /* Opens or creates DIR/clog and takes DIR/db.lock. A torn tail of the newest segment is cut off; damage anywhere else is refused
  * (LC_CORRUPT: file, position, what was expected and found). LC_CONFLICT: another process has the lock. fs is borrowed. */
 enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct lc_wal_options *options, struct lc_wal **out, struct lc_error *err);
-/* Calls fn for every commit from the first: its first offset, its records, how many transactions; fn says how many bytes it used, which must be all. */
+uint64_t lc_wal_first_offset(const struct lc_wal *wal);                /* where the log begins; before anything is appended */
+/* Removes the segments whose transactions are all before from_offset, the oldest first and never the newest. Any thread, one at a time. LC_IO. */
+enum lc_status lc_wal_retain(struct lc_wal *wal, uint64_t from_offset, struct lc_error *err);
+/* Calls fn for every commit from from_offset on: its first offset, its records, how many transactions; fn says how many bytes it used, which must be all. */
 enum lc_status lc_wal_replay(struct lc_wal *wal, uint64_t from_offset,
                              enum lc_status (*fn)(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err), void *ctx,
                              struct lc_error *err);

@@ -6,6 +6,9 @@
 #include <stdarg.h>
 #include <cmocka.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 static struct lc_error err;
 static char dir[64];
@@ -101,8 +104,9 @@ static struct lc_slice program(void) {
   return assemble(wat);
 }
 
+static struct lc_db_options more; /* what a test sets beside the usual */
 static struct lc_db *open_db(struct lc_slice bytes) {
-  struct lc_db_options o = {.dir = dir, .env = &lc_env_system, .database_identity = {{1}}, .owner_identity = {{2}}, .n_threads = 1, .callbacks = {.deliver = deliver, .durable = durable, .wake = wake}};
+  struct lc_db_options o = {.snapshot_interval_transactions = more.snapshot_interval_transactions, .max_segment_bytes = more.max_segment_bytes, .retain_all = more.retain_all, .dir = dir, .env = &lc_env_system, .database_identity = {{1}}, .owner_identity = {{2}}, .n_threads = 1, .callbacks = {.deliver = deliver, .durable = durable, .wake = wake}};
   struct lc_db *db;
   if (lc_db_open(&o, bytes, LC_PROGRAM_WASM, &db, &err) != LC_OK) fail_msg("%s", err.text);
   return db;
@@ -197,6 +201,92 @@ static void test_life(void **state) {
   assert_int_equal(system(command), 0);
 }
 
+static uint32_t snapshots(uint64_t *newest) {
+  uint64_t *offsets;
+  uint32_t n;
+  assert_int_equal(lc_snapfile_list(&lc_fs_posix, dir, &offsets, &n, &err), LC_OK);
+  *newest = n ? offsets[n - 1] : 0;
+  lc_free(offsets);
+  return n;
+}
+/* Until the newest snapshot is that one, for ten seconds at most. */
+static uint32_t await_snapshot(struct lc_db *db, uint64_t offset) {
+  uint64_t newest = 0;
+  uint32_t n = 0;
+  for (int i = 0; i < 1000 && newest < offset; i++) {
+    n = snapshots(&newest);
+    if (newest >= offset) break;
+    usleep(10000);
+    lc_db_run(db);
+  }
+  assert_int_equal(newest, offset);
+  return n;
+}
+
+/* Snapshots in turn, on demand and for new segments, while calls go on; what is there after a restart; what is kept. */
+static void test_snapshots(void **state) {
+  (void)state;
+  restore_handlers();
+  for (int all = 0; all < 2; all++) {
+    strcpy(dir, "/tmp/lightcone-db-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    more = (struct lc_db_options){.snapshot_interval_transactions = 50, .retain_all = all};
+    struct lc_db *db = open_db(program());
+    assert_int_equal(await_snapshot(db, 1), 1); /* the one behind init */
+    struct lc_db_client a = {.ops = &ops, .user = (void *)(uintptr_t)"a", .confirmed = true, .identity = {{3}}, .connection_id = {{3}}};
+    struct lc_db_batch *batch = lc_db_batch_new();
+    op(batch, LC_OP_CONNECT, &a, 0, "", lc_slice(NULL, 0));
+    for (uint32_t i = 3; i < 60; i++) call_add(batch, &a, i, "someone"); /* offsets 3 to 59 */
+    lc_db_submit(db, batch);
+    events[0] = 0;
+    while (lc_db_run(db)) {}
+    assert_int_equal(await_snapshot(db, 51), 2); /* exactly there, though the calls were one batch */
+    lc_db_request_snapshot(db);
+    assert_true(lc_db_run(db));
+    assert_int_equal(await_snapshot(db, 59), all ? 3 : 2);
+    lc_db_request_snapshot(db); /* nothing new */
+    assert_true(lc_db_run(db));
+    assert_false(lc_db_run(db));
+    lc_db_close(db);
+    more = (struct lc_db_options){.snapshot_interval_transactions = UINT64_MAX, .max_segment_bytes = 3000, .retain_all = all}; /* now only new segments ask for one */
+    db = open_db(lc_slice(NULL, 0)); /* offset 60: a's disconnect */
+    a.is_connected = false;
+    a.out.len = 0;
+    batch = lc_db_batch_new();
+    op(batch, LC_OP_CONNECT, &a, 0, "", lc_slice(NULL, 0));
+    lc_db_submit(db, batch);
+    for (uint32_t round = 0; round < 40; round++) {
+      batch = lc_db_batch_new();
+      for (uint32_t i = 0; i < 5; i++) call_add(batch, &a, i, "a longer name, so that segments are filled soon");
+      lc_db_submit(db, batch);
+      events[0] = 0;
+      while (lc_db_run(db)) {}
+      usleep(1000);
+    }
+    uint64_t newest = 0, end = 0;
+    for (int i = 0; i < 1000 && newest < 200; i++) { /* the last segment but one began about there */
+      usleep(10000);
+      lc_db_run(db);
+      snapshots(&newest);
+    }
+    assert_in_range(newest, 200, 261);
+    lc_db_close(db);
+    more = (struct lc_db_options){0};
+    db = open_db(lc_slice(NULL, 0));
+    struct lc_read_view view = {.ds = lc_db_datastore(db)};
+    assert_int_equal(lc_view_row_count(view, lc_datastore_table_by_name(view.ds, lc_slice_str("player"))->table_id), 57 + 200);
+    end = lc_db_durable_offset(db);
+    assert_in_range(end, 262, 263);
+    lc_db_close(db);
+    lc_buf_free(&a.out);
+    char path[128], command[128];
+    snprintf(path, sizeof path, "%s/clog/%020u.stdb.log", dir, 0);
+    assert_int_equal(access(path, F_OK), all ? 0 : -1); /* the log is bounded unless told otherwise */
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+  }
+}
+
 static const int trap_signals[] = {SIGILL, SIGSEGV, SIGFPE, SIGBUS};
 static struct sigaction wasmtime_handlers[4];
 static int restore_handlers(void) { /* the test runner replaces the handlers that turn signals into traps */
@@ -208,7 +298,7 @@ int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   if (lc_host_init(&err) != LC_OK) return 1;
   for (int i = 0; i < 4; i++) sigaction(trap_signals[i], NULL, &wasmtime_handlers[i]);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_life)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots)};
   int rc = cmocka_run_group_tests(tests, NULL, NULL);
   lc_host_shutdown();
   return rc;
