@@ -101,8 +101,7 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-engine
-	@build/bench-store 100000
-	@build/bench-store 1000000
+	@build/bench-store
 	@build/bench-host $(MODULES)/transfer.wasm 500000
 	@bench/run.sh
 

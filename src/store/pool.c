@@ -54,16 +54,22 @@ static bool pool_reserve(struct lc_store *s, struct pool *p, uint32_t n) {
     if (!within_limit(s, p->next_region_bytes) || !pool_grow(s, p)) return false;
   return true;
 }
+/* The nodes taken next: by then they are in the cache. */
+static void prefetch_free(const void *x, uint32_t bytes) {
+  for (unsigned line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)x + line, 1);
+}
 static void *pool_take(struct lc_store *s, struct pool *p) {
   struct piece *x = p->free;
   if (x) {
     p->free = x->next_retired;
     p->n_free--;
+    if (p->free) prefetch_free(p->free, p->bytes);
     return x;
   }
   if ((size_t)(p->end - p->at) < p->bytes && !pool_grow(s, p)) lc_panic("out of memory for the trees of a database while undoing a transaction");
   x = (struct piece *)(void *)p->at;
   p->at += p->bytes;
+  prefetch_free(p->at, p->bytes); /* past the end it does nothing */
   return x;
 }
 static void pool_free(struct pool *p) {

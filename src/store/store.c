@@ -6,6 +6,12 @@
  */
 #include "store_internal.h"
 
+static void retire(struct lc_snapshot *x, struct piece *p) {
+  struct piece **list = &x->retired[x->next_list++ % RETIRED_LISTS];
+  p->next_retired = *list;
+  *list = p;
+}
+
 void piece_drop(struct lc_tree *t, struct piece *p) {
   struct lc_store *s = t->store;
   size_t bytes = piece_bytes(p);
@@ -18,8 +24,7 @@ void piece_drop(struct lc_tree *t, struct piece *p) {
   s->retired_bytes += bytes;
   struct lc_snapshot *live = s->newest; /* the newest that somebody holds, or did when it was last looked at */
   while (live->epoch != s->newest_live) live = live->older;
-  p->next_retired = live->retired;
-  live->retired = p;
+  retire(live, p);
 }
 
 /* ---- stores ---- */
@@ -85,15 +90,22 @@ bool lc_store_reclaim(struct lc_store *s, uint32_t max_nodes) {
       continue;
     }
     x->dead = true;
-    for (struct piece *p; (p = x->retired); max_nodes--) {
+    for (uint32_t i = 0, empty = 0; empty < RETIRED_LISTS; i = (i + 1) % RETIRED_LISTS) {
+      struct piece *p = x->retired[i];
+      if (!p) {
+        empty++;
+        continue;
+      }
       if (max_nodes == 0) {
         store_look(s);
         return true;
       }
-      x->retired = p->next_retired;
+      max_nodes--;
+      empty = 0;
+      x->retired[i] = p->next_retired;
+      __builtin_prefetch(x->retired[i], 1);
       if (older && p->born <= older->epoch) {
-        p->next_retired = older->retired;
-        older->retired = p;
+        retire(older, p);
       } else {
         s->retired_bytes -= piece_bytes(p);
         piece_free(s, p);

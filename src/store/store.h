@@ -132,14 +132,24 @@ enum lc_tree_result lc_bulk_add(struct lc_bulk *b, struct lc_slice entry);
 void lc_bulk_finish(struct lc_bulk *b);
 void lc_bulk_abort(struct lc_bulk *b);
 
-/* Entries in any order, to be sorted for a bulk build (index creation). Owns copies of them. */
-struct lc_sorter { const struct lc_key_spec *key; struct lc_arena arena; struct lc_sorted { uint64_t prefix; const uint8_t *data; } *e; size_t n, cap; };
+/* Entries in any order, to be sorted for a bulk build (index creation). Owns copies of them: small ones of one size lie in records behind their prefixes,
+ * others in the arena, and their records point there. */
+struct lc_sorter {
+  const struct lc_key_spec *key;
+  uint32_t entry_bytes, record_bytes; /* entry_bytes 0: records hold pointers */
+  uint8_t **chunks; uint32_t n_chunks, cap_chunks; /* of records, in the order in which they came */
+  uint8_t *at, *end;                  /* room in the last one */
+  size_t n;
+  uint64_t first, last, differing;    /* prefixes; the bits in which any differs from the first */
+  bool unordered;                     /* prefixes did not ascend strictly */
+  struct lc_arena arena;
+};
 void lc_sorter_init(struct lc_sorter *s, const struct lc_key_spec *key); /* an initialised spec, borrowed: a tree's */
 bool lc_sorter_add(struct lc_sorter *s, struct lc_slice entry);          /* false: out of memory */
 /* Sorts and adds everything to `t` (empty, same key). On failure (NOMEM, or DUPLICATE with the second entry of that key in *duplicate, valid until
- * the sorter is freed) the tree is empty again. */
+ * the sorter is freed) the tree is empty again. The sorter can only be freed then. */
 enum lc_tree_result lc_sorter_build(struct lc_sorter *s, struct lc_tree *t, struct lc_slice *duplicate);
-void lc_sorter_free(struct lc_sorter *s);
+void lc_sorter_free(struct lc_sorter *s); /* a zeroed one is allowed */
 
 /* ---- cursors ---- */
 

@@ -9,7 +9,8 @@ enum {
   MAX_INLINE_BYTES = 480,                 /* with its slot under a quarter of a slotted leaf; larger entries are blobs */
   MAX_SEPARATOR_BYTES = 224,              /* of a separator's key inside an inner node; larger ones are blobs */
   EXACT_SEPARATORS = 128, EXACT_CHILDREN = 125,
-  RESERVE_NODES = 64
+  RESERVE_NODES = 64,
+  RETIRED_LISTS = 8
 };
 
 /* What a snapshot may need after the writer has taken it out of a tree. */
@@ -97,7 +98,8 @@ struct lc_snapshot {
   atomic_uint refs;
   bool dead;                      /* reclaiming has begun: nobody may take it up again */
   struct lc_snapshot *older, *newer;
-  struct piece *retired;          /* what died while this was the newest live one */
+  struct piece *retired[RETIRED_LISTS]; /* what died while this was the newest live one; several lists, so that walking them waits for memory less */
+  uint32_t next_list;
   uint32_t n_roots;
   struct lc_root roots[];
 };

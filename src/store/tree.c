@@ -470,7 +470,23 @@ static enum lc_tree_result insert_first(struct lc_tree *t, const struct target *
   return LC_TREE_DONE;
 }
 
+/* The most frequent case alone: behind the last entry, in a leaf that has room. */
+static inline bool append_quickly(struct lc_tree *t, struct lc_slice entry) {
+  struct lc_tree_node *leaf = t->append_leaf;
+  uint32_t size = t->entry_size_bytes;
+  if (!leaf || is_slotted(t) || !t->key.is_exact || !t->key.steps_in_entry || leaf->n == t->leaf_capacity || !is_owned(t->store, leaf)) return false;
+  uint8_t *at = leaf->cells + (size_t)leaf->n * size;
+  if (steps_prefix(&t->key, at - size) >= steps_prefix(&t->key, entry.data)) return false;
+  memcpy(at, entry.data, size);
+  leaf->run_length = leaf->n != leaf->run_at + 1u ? 0 : leaf->run_length < UINT8_MAX ? (uint8_t)(leaf->run_length + 1) : UINT8_MAX;
+  leaf->run_at = leaf->n++;
+  t->store->changed = true;
+  root_of(t)->n_entries++;
+  return true;
+}
+
 enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, struct lc_slice *existing) {
+  if (append_quickly(t, entry)) return LC_TREE_DONE;
   struct key_scratch scratch;
   scratch.spill = (struct lc_buf){0};
   const uint8_t *key = entry_key(&t->key, entry, &scratch);
@@ -495,6 +511,7 @@ enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, str
 }
 
 enum lc_tree_result tree_append(struct lc_tree *t, struct lc_slice entry) {
+  if (append_quickly(t, entry)) return LC_TREE_DONE;
   struct key_scratch scratch;
   scratch.spill = (struct lc_buf){0};
   const uint8_t *key = entry_key(&t->key, entry, &scratch);

@@ -752,8 +752,49 @@ static void readers(void **state) {
   lc_arena_free(&arena);
 }
 
+/* Many entries through the sorter: records and pointers, few and many bits that differ, ascending, in random order, with equal prefixes. */
+static void sorting(void **state) {
+  (void)state;
+  enum { N = 40000 };
+  static const enum lc_type_kind kinds[] = {LC_T_U8, LC_T_U32, LC_T_I64, LC_T_U64, LC_T_U128, LC_T_U256, LC_T_STRING};
+  struct lc_store *store = lc_store_new();
+  struct lc_buf e = {0};
+  for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+    for (int way = 0; way < 4; way++) {
+      struct lc_tree t;
+      struct lc_sorter s;
+      struct lc_key_spec spec = {.entry_type = two(lc_type_primitive(kinds[k]), lc_type_primitive(LC_T_U32)), .n_parts = 2, .columns = {0, 1}};
+      assert_int_equal(lc_tree_init(&t, store, &spec), LC_OK);
+      lc_sorter_init(&s, &t.key);
+      for (int pass = 0; pass < 2; pass++) /* in, and looked for */
+        for (uint32_t i = 0; i < N; i++) {
+          uint32_t number = way == 0 ? i : (uint32_t)(i * 2654435761ull % N);
+          uint64_t value = way == 2 ? number / 100 : way == 3 ? number * 0x9e3779b97f4a7c15ull : number;
+          lc_buf_clear(&e);
+          if (kinds[k] == LC_T_STRING) {
+            lc_buf_u32(&e, 12);
+            lc_buf_printf(&e, "key %08u", (uint32_t)value % 100000000);
+          } else {
+            uint32_t size = lc_type_primitive(kinds[k])->static_size_bytes;
+            for (uint32_t b = 0; b < size; b += 8) lc_buf_append(&e, &value, size < 8 ? size : 8);
+          }
+          lc_buf_u32(&e, number);
+          if (pass == 0) assert_true(lc_sorter_add(&s, lc_buf_slice(&e)));
+          if (pass == 0 && i == N - 1) assert_int_equal(lc_sorter_build(&s, &t, NULL), LC_TREE_DONE);
+          if (pass == 1 && i % 7 == 0) assert_true(lc_slice_eq(lc_tree_find(&t, e.data), lc_buf_slice(&e)));
+        }
+      assert_int_equal(lc_tree_count(&t), N);
+      lc_tree_check(&t);
+      lc_sorter_free(&s);
+      lc_tree_free(&t);
+    }
+  lc_store_free(store);
+  lc_buf_free(&e);
+  lc_arena_free(&arena);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(order),           cmocka_unit_test(model), cmocka_unit_test(no_memory), cmocka_unit_test(large_entries),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(order),           cmocka_unit_test(sorting),           cmocka_unit_test(model), cmocka_unit_test(no_memory), cmocka_unit_test(large_entries),
                                      cmocka_unit_test(short_snapshots), cmocka_unit_test(fill),  cmocka_unit_test(readers)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
