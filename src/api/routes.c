@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { M_GET = 1, M_POST = 2, M_PUT = 4, M_DELETE = 8 };
-enum layer { L_NONE, L_AUTH, L_DATABASE }; /* L_AUTH: a token is minted if there is none; L_DATABASE: and :n must be a running database */
+enum { M_GET = 1, M_POST = 2, M_PUT = 4, M_DELETE = 8, M_OTHER = 16, M_ANY = 31 };
+enum layer { L_NONE, L_AUTH, L_DATABASE, L_MODULE }; /* L_AUTH: a token is minted if there is none; L_DATABASE: and :n must be a running database; L_MODULE: the latter only */
 
 /* ---- request and answer helpers ---- */
 
@@ -276,15 +276,20 @@ static const struct route routes[] = {
     {"/v1/database/:/sql", M_POST, L_DATABASE, NULL, route_sql},
     {"/v1/database/:/schema", M_GET, L_DATABASE, NULL, route_schema},
     {"/v1/database/:/logs", M_GET, L_DATABASE, NULL, route_logs},
+    {"/v1/database/:/route*", M_ANY, L_MODULE, NULL, route_handler},
     {"/v1/database/:/unstable/timestamp", M_GET, L_DATABASE, NULL, route_timestamp},
 };
 enum { N_ROUTES = sizeof routes / sizeof *routes };
 
-/* Matches a raw path against a pattern; parameters are raw slices. */
+/* Matches a raw path against a pattern; parameters are raw slices. `*` at the end: nothing, or a slash and anything. */
 static bool match(const char *pattern, struct lc_slice path, struct lc_slice params[2]) {
   size_t at = 0;
   unsigned n = 0;
   for (const char *p = pattern; *p; p++) {
+    if (*p == '*') {
+      params[n++] = lc_slice(path.data + at, path.len - at);
+      return at == path.len || path.data[at] == '/';
+    }
     if (*p != ':') {
       if (at >= path.len || path.data[at] != (uint8_t)*p) return false;
       at++;
@@ -306,7 +311,7 @@ static unsigned methods_of(struct lc_slice path, unsigned method, const struct r
     struct lc_slice here[2] = {{0}, {0}};
     if (!match(routes[i].pattern, path, here)) continue;
     allowed |= routes[i].method;
-    if (routes[i].method != method || *found) continue;
+    if (!(routes[i].method & method) || *found) continue;
     *found = &routes[i];
     params[0] = here[0];
     params[1] = here[1];
@@ -317,7 +322,7 @@ static unsigned method_bit(struct lc_slice m) {
   if (lc_slice_eq_str(m, "GET") || lc_slice_eq_str(m, "HEAD")) return M_GET;
   if (lc_slice_eq_str(m, "POST")) return M_POST;
   if (lc_slice_eq_str(m, "PUT")) return M_PUT;
-  return lc_slice_eq_str(m, "DELETE") ? M_DELETE : 0;
+  return lc_slice_eq_str(m, "DELETE") ? M_DELETE : M_OTHER;
 }
 
 size_t routes_body_limit(void *ctx, struct lc_conn *conn, const struct lc_http_request *r) {
@@ -325,7 +330,7 @@ size_t routes_body_limit(void *ctx, struct lc_conn *conn, const struct lc_http_r
   const struct route *found;
   struct lc_slice params[2];
   methods_of(r->path, method_bit(r->method), &found, params);
-  return found && (found->run == route_publish || found->run_database == route_reset) ? PROGRAM_MAX_BYTES : BODY_MAX_BYTES;
+  return found && (found->run == route_publish || found->run_database == route_reset || found->run_database == route_handler) ? PROGRAM_MAX_BYTES : BODY_MAX_BYTES;
 }
 
 static void answer_methods(struct request *q, unsigned allowed, bool options) {
@@ -342,7 +347,7 @@ static void answer_methods(struct request *q, unsigned allowed, bool options) {
 
 static void dispatch(struct request *q, const struct route *route) {
   struct lc_error err = {0};
-  if (route->layer != L_NONE) {
+  if (route->layer == L_AUTH || route->layer == L_DATABASE) {
     uint16_t status = routes_authenticate(q->server, q->r, true, &q->claims, &q->token, &err);
     if (status) {
       request_text(q, status, err.text);
@@ -357,7 +362,7 @@ static void dispatch(struct request *q, const struct route *route) {
     answer_send(a, q->conn);
     return;
   }
-  if (route->layer != L_DATABASE) {
+  if (route->layer < L_DATABASE) {
     route->run(q);
     return;
   }

@@ -187,6 +187,7 @@ void route_schema(struct request *q, struct database *d);
 void route_logs(struct request *q, struct database *d);
 void route_publish(struct request *q);
 void route_reset(struct request *q, struct database *d);
+void route_handler(struct request *q, struct database *d); /* routes_handlers.c: routes of the module */
 /* routes_names.c: names, locks, deletion */
 void route_get_names(struct request *q, struct database *d);
 void route_post_names(struct request *q, struct database *d);

@@ -170,6 +170,7 @@ static void dispatch(struct lc_conn *c) {
   h->streaming = false;
   h->is_head = h->parser.method == HTTP_HEAD;
   h->is_http_1_0 = h->parser.http_major < 1 || (h->parser.http_major == 1 && h->parser.http_minor == 0);
+  r.is_http_1_0 = h->is_http_1_0;
   h->keep_alive = !h->body_too_large && !c->thread->stopping && (h->upgrade || http_should_keep_alive(&h->parser));
   lc_buf_clear(&h->accept_key);
   count(&c->thread->requests, 1);

@@ -33,6 +33,7 @@ struct lc_http_request {
   uint32_t n_headers;
   struct lc_slice body;         /* complete */
   bool body_too_large;          /* exceeded body_limit: body is empty, answer 413; the connection closes after the answer */
+  bool is_http_1_0;
   bool upgrade_websocket;       /* Connection: upgrade and Upgrade: websocket */
 };
 /* First header of that (lower-case) name; data NULL when absent. */

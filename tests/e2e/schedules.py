@@ -7,7 +7,7 @@ class Fixture:
     def __init__(self, server):
         self.s = server
         self.token = server.identity()['token']
-        server.publish('s', module('schedules'), self.token)
+        server.publish('s', module('server'), self.token)
     def call(self, *args, status=200):
         got, text, _ = self.s.call('s', *args, token=self.token)
         assert got == status, (args, got, text)
@@ -151,7 +151,7 @@ def new_program():
         f = Fixture(s)
         f.call('every', 50_000, 0, 'tick')
         f.wait('tick', 2)
-        changed = open(module('schedules'), 'rb').read() + b'\0\4\3new' # a custom section: another program
+        changed = open(module('server'), 'rb').read() + b'\0\4\3new' # a custom section: another program
         status, text, _ = s.http('PUT', '/v1/database/s', changed, f.token)
         assert status == 200, text
         n = len(f.done('tick'))

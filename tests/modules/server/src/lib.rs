@@ -1,4 +1,4 @@
-//! Scheduled reducers and procedures for the end-to-end tests (tests/e2e/schedules.py).
+//! What needs no client: scheduled reducers and procedures (tests/e2e/schedules.py), HTTP routes (tests/e2e/handlers.py).
 
 use spacetimedb::{procedure, reducer, table, ProcedureContext, ReducerContext, ScheduleAt, Table, TimeDuration, Timestamp};
 
@@ -145,4 +145,46 @@ pub fn send(ctx: &ReducerContext, from_now_us: i64, interval: bool, label: Strin
     let d = TimeDuration::from_micros(from_now_us);
     let at = if interval { ScheduleAt::Interval(d) } else { ScheduleAt::Time(ctx.timestamp + d) };
     ctx.db.errand().insert(Errand { id: 0, at, label });
+}
+
+// HTTP routes (tests/e2e/handlers.py).
+
+use spacetimedb::http::{handler, router, Body, HandlerContext, Request, Response, Router};
+
+#[handler]
+fn root(_ctx: &mut HandlerContext, _request: Request) -> Response {
+    Response::new(Body::from_bytes("root"))
+}
+
+/// Says what it was given.
+#[handler]
+fn echo(_ctx: &mut HandlerContext, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut text = format!("{} {}\n", parts.method, parts.uri);
+    for (name, value) in parts.headers.iter() {
+        text += &format!("{}: {}\n", name, value.to_str().unwrap_or("?"));
+    }
+    text += &format!("{} bytes", body.into_bytes().len());
+    Response::builder().status(201).header("x-one", "1").header("x-one", "2").header("content-type", "text/x-echo").body(Body::from_bytes(text)).unwrap()
+}
+
+/// Writes into the database.
+#[handler]
+fn record(ctx: &mut HandlerContext, request: Request) -> Response {
+    let label = String::from_utf8_lossy(&request.into_body().into_bytes()).into_owned();
+    let at = ctx.timestamp;
+    ctx.with_tx(|tx| {
+        tx.db.done().insert(Done { id: 0, label: label.clone(), task: 0, at, row_was_there: false, caller_is_database: true, has_connection: false });
+    });
+    Response::new(Body::from_bytes("recorded"))
+}
+
+#[handler]
+fn bang(_ctx: &mut HandlerContext, _request: Request) -> Response {
+    panic!("a handler that panics");
+}
+
+#[router]
+fn routes() -> Router {
+    Router::new().get("", root).get("/", root).any("/echo", echo).post("/record", record).get("/bang", bang)
 }
