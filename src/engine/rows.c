@@ -162,12 +162,7 @@ bool rows_replace(struct table *t, struct lc_slice old, struct lc_slice row) {
 }
 
 bool rows_put(struct table *t, struct lc_slice row) {
-  if (t->simple) {
-    struct lc_slice there;
-    enum lc_tree_result r = lc_tree_insert(&t->rows, row, &there);
-    if (r == LC_TREE_DUPLICATE && !lc_slice_eq(there, row)) r = lc_tree_replace(&t->rows, row);
-    return r != LC_TREE_NOMEM;
-  }
+  if (t->simple) return lc_tree_put(&t->rows, row) == LC_TREE_DONE;
   if (t->numbered) return rows_find_equal(t, row).data || rows_insert(t, row);
   const uint8_t *key = cluster_key(t, row);
   if (!key) return false;

@@ -263,6 +263,19 @@ static bool same_place(const struct table *t, uint32_t at, struct lc_slice old, 
   return true;
 }
 
+/* The update of a table without other indexes, by its own: one search. */
+static int update_simple(struct lc_tx *tx, struct table *t, struct lc_slice row, struct lc_error *err) {
+  struct lc_place place;
+  struct lc_slice old = lc_tree_find_place(&t->rows, row.data + t->rows.key.offset_bytes, &place);
+  if (!old.data) return LC_ERRNO_NO_SUCH_ROW;
+  if (lc_slice_eq(old, row)) return LC_ERRNO_OK;
+  struct lc_slice copy = lc_arena_copy(&tx->arena, old);
+  if (!copy.data || !tx_reserve(tx, t, 1, 1) || lc_tree_replace_at(&t->rows, place, row) != LC_TREE_DONE) return nomem(err);
+  tx_note(t, copy, false);
+  tx_note(t, row, true);
+  return LC_ERRNO_OK;
+}
+
 int lc_tx_update(struct lc_tx *tx, uint32_t table_id, uint32_t index_id, struct lc_slice in, struct lc_buf *generated, struct lc_slice *stored, struct lc_error *err) {
   struct table *t = ds_table(tx->ds, table_id), *owner;
   uint32_t at;
@@ -276,9 +289,10 @@ int lc_tx_update(struct lc_tx *tx, uint32_t table_id, uint32_t index_id, struct 
   if (rc == LC_ERRNO_OK && t->n_sequences) rc = sequences_fill(tx, t, bytes, generated, err);
   if (rc != LC_ERRNO_OK) return rc;
   struct lc_slice row = lc_slice(bytes, len), old;
+  if (stored) *stored = row;
+  if (t->simple && table_id != LC_ST_SEQUENCE) return update_simple(tx, t, row, err);
   if (!holder(t, at, row, &old)) return nomem(err);
   if (!old.data) return LC_ERRNO_NO_SUCH_ROW;
-  if (stored) *stored = row;
   if (lc_slice_eq(old, row)) return LC_ERRNO_OK;
   for (uint32_t i = 0; i < t->info.n_indexes; i++) {
     struct lc_slice other;

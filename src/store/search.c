@@ -97,21 +97,26 @@ INLINE uint64_t load(const uint8_t *p, unsigned bytes) {
   return *p;
 }
 /* First i with value(i) >= v (or > v) over ascending numbers that lie `step` bytes apart. Keys are often handed out in order, so a guess by the
- * ends narrows the place first; the rest is halving without branches. */
+ * ends comes first, and the few numbers about it are counted; where that fails the rest is halved without branches. */
 INLINE uint32_t halve(const uint8_t *base, uint32_t n, uint32_t step, unsigned bytes, uint64_t flip, uint64_t v, bool strictly) {
-  enum { NEAR = 4 };
+  enum { WINDOW = 8 };
   uint32_t from = 0, len = n;
   if (n == 0) return 0;
-  if (n > 4 * NEAR) {
+  if (n > 2 * WINDOW) {
     uint64_t first = load(base, bytes) ^ flip, last = load(base + (size_t)(n - 1) * step, bytes) ^ flip;
     if (v > first && v < last) {
-      uint32_t guess = (uint32_t)((double)(v - first) / (double)(last - first) * (double)(n - 1));
-      uint32_t low = guess < NEAR ? 0 : guess - NEAR, high = guess + NEAR < n ? guess + NEAR : n - 1;
-      uint64_t at_low = load(base + (size_t)low * step, bytes) ^ flip, at_high = load(base + (size_t)high * step, bytes) ^ flip;
-      bool behind_low = strictly ? at_low <= v : at_low < v, behind_high = strictly ? at_high <= v : at_high < v;
-      if (behind_high) from = high, len = n - high;
-      else if (behind_low) from = low + 1, len = high - low;
-      else len = low + 1;
+      uint64_t ahead = v - first, range = last - first;
+      unsigned shift = bytes < 8 || range >> 56 == 0 ? 0 : 8; /* n is less than 256: the product fits */
+      uint32_t guess = (uint32_t)((ahead >> shift) * (n - 1) / (range >> shift));
+      uint32_t low = guess < WINDOW / 2 ? 0 : guess - WINDOW / 2, count = 0;
+      if (low > n - WINDOW) low = n - WINDOW;
+      for (uint32_t i = 0; i < WINDOW; i++) {
+        uint64_t x = load(base + (size_t)(low + i) * step, bytes) ^ flip;
+        count += strictly ? x <= v : x < v;
+      }
+      if (count > 0 && count < WINDOW) return low + count;
+      if (count == 0) len = low;
+      else from = low + WINDOW, len = n - from;
     }
   }
   const uint8_t *at = base + (size_t)from * step;
@@ -227,16 +232,15 @@ struct spot spot_of(const struct lc_tree *t, const struct lc_tree_node *n, const
   return (struct spot){(struct lc_tree_node *)(uintptr_t)n, at, entry_is(t, n, at, x)};
 }
 
-static struct lc_slice find(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *key) {
+static inline struct spot spot_of_key(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *key) {
   struct target x;
-  if (!root) return lc_slice(NULL, 0);
-  struct spot s;
-  if (t->is_number) {
-    s = number_spot(t, root, step_value(&t->key.steps[0], key));
-  } else {
-    target_set(t, &x, key, t->key.n_parts, false);
-    s = spot_of(t, root, &x);
-  }
+  if (!root) return (struct spot){NULL, 0, false};
+  if (t->is_number) return number_spot(t, root, step_value(&t->key.steps[0], key));
+  target_set(t, &x, key, t->key.n_parts, false);
+  return spot_of(t, root, &x);
+}
+static struct lc_slice find(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *key) {
+  struct spot s = spot_of_key(t, root, key);
   return s.found ? leaf_entry(t, s.leaf, s.at) : lc_slice(NULL, 0);
 }
 
@@ -248,6 +252,11 @@ static const struct lc_root *root_of(const struct lc_tree *t, const struct lc_sn
   return r->tree_id == t->id ? r : &none; /* the slot may have been another tree's then */
 }
 struct lc_slice lc_tree_find(const struct lc_tree *t, const uint8_t *key) { return find(t, t->store->roots[t->slot].node, key); }
+struct lc_slice lc_tree_find_place(const struct lc_tree *t, const uint8_t *key, struct lc_place *place) {
+  struct spot s = spot_of_key(t, t->store->roots[t->slot].node, key);
+  *place = (struct lc_place){s.leaf, s.at};
+  return s.found ? leaf_entry(t, s.leaf, s.at) : lc_slice(NULL, 0);
+}
 struct lc_slice lc_snapshot_find(const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *key) { return find(t, root_of(t, snapshot)->node, key); }
 
 FOR_THIS_PROCESSOR static void number_batch(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *const *keys, uint32_t n, struct lc_slice *out) {

@@ -115,6 +115,13 @@ enum lc_tree_result { LC_TREE_DONE, LC_TREE_DUPLICATE, LC_TREE_NOMEM, LC_TREE_AB
 enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, struct lc_slice *existing);
 /* Replaces the entry that has the key of `entry`; ABSENT: there is none. */
 enum lc_tree_result lc_tree_replace(struct lc_tree *t, struct lc_slice entry);
+/* Inserts an entry, or replaces the one that has its key. */
+enum lc_tree_result lc_tree_put(struct lc_tree *t, struct lc_slice entry);
+/* As lc_tree_find, and where it is, so that it can be replaced without another search as long as the tree has not changed. */
+struct lc_place { struct lc_tree_node *leaf; uint32_t at; };
+struct lc_slice lc_tree_find_place(const struct lc_tree *t, const uint8_t *key, struct lc_place *place);
+/* As lc_tree_replace for the entry at `place`, whose key `entry` has. */
+enum lc_tree_result lc_tree_replace_at(struct lc_tree *t, struct lc_place place, struct lc_slice entry);
 /* Removes the entry with this full key; false: none. Needs no memory unless a snapshot must keep the old state; then a reserve is there for it. */
 bool lc_tree_remove(struct lc_tree *t, const uint8_t *key);
 void lc_tree_clear(struct lc_tree *t); /* a zeroed tree is allowed */

@@ -485,7 +485,8 @@ static inline bool append_quickly(struct lc_tree *t, struct lc_slice entry) {
   return true;
 }
 
-enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, struct lc_slice *existing) {
+/* DUPLICATE: *there is where the entry with that key lies. */
+static enum lc_tree_result insert_or_find(struct lc_tree *t, struct lc_slice entry, struct lc_place *there) {
   if (append_quickly(t, entry)) return LC_TREE_DONE;
   struct key_scratch scratch;
   scratch.spill = (struct lc_buf){0};
@@ -502,12 +503,23 @@ enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, str
       result = insert_at(t, &x, s, entry);
     } else {
       s = spot_of(t, root_of(t)->node, &x);
-      if (s.found && existing) *existing = leaf_entry(t, s.leaf, s.at);
+      *there = (struct lc_place){s.leaf, s.at};
       result = s.found ? LC_TREE_DUPLICATE : insert_at(t, &x, s, entry);
     }
   }
   lc_buf_free(&scratch.spill);
   return result;
+}
+enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, struct lc_slice *existing) {
+  struct lc_place there;
+  enum lc_tree_result r = insert_or_find(t, entry, &there);
+  if (r == LC_TREE_DUPLICATE && existing) *existing = leaf_entry(t, there.leaf, there.at);
+  return r;
+}
+enum lc_tree_result lc_tree_put(struct lc_tree *t, struct lc_slice entry) {
+  struct lc_place there;
+  enum lc_tree_result r = insert_or_find(t, entry, &there);
+  return r == LC_TREE_DUPLICATE ? lc_tree_replace_at(t, there, entry) : r;
 }
 
 enum lc_tree_result tree_append(struct lc_tree *t, struct lc_slice entry) {
@@ -557,6 +569,20 @@ static bool replace_slot(struct lc_tree *t, struct lc_cursor *c, uint32_t at, co
   }
   if (old_blob) piece_drop(t, &old_blob->piece);
   return true;
+}
+
+enum lc_tree_result lc_tree_replace_at(struct lc_tree *t, struct lc_place place, struct lc_slice entry) {
+  if (!is_owned(t->store, place.leaf)) return lc_tree_replace(t, entry);
+  if (is_slotted(t)) {
+    struct slot old = slots(place.leaf)[place.at];
+    struct cell cell = {prefixes(place.leaf)[place.at], entry, NULL};
+    if (old.len == SLOT_BLOB || entry.len > old.len) return lc_tree_replace(t, entry);
+    slots_replace(place.leaf, place.at, &cell);
+  } else {
+    memcpy(place.leaf->cells + (size_t)place.at * t->entry_size_bytes, entry.data, t->entry_size_bytes);
+  }
+  t->store->changed = true;
+  return LC_TREE_DONE;
 }
 
 enum lc_tree_result lc_tree_replace(struct lc_tree *t, struct lc_slice entry) {

@@ -244,7 +244,17 @@ static void run(uint32_t steps) {
       if (there) assert_true(lc_slice_eq(existing, m->e[at]));
       else model_insert(m, at, lc_buf_slice(&entry));
     } else if (action < 7 - shrink) {
-      assert_int_equal(lc_tree_replace(t, lc_buf_slice(&entry)), there ? LC_TREE_DONE : LC_TREE_ABSENT);
+      struct lc_place where;
+      if (rnd(4) == 0) {
+        assert_int_equal(lc_tree_put(t, lc_buf_slice(&entry)), LC_TREE_DONE);
+        if (!there) model_insert(m, at, lc_buf_slice(&entry));
+      } else if (rnd(2)) {
+        found = lc_tree_find_place(t, key.data, &where);
+        assert_true(there ? lc_slice_eq(found, m->e[at]) : found.data == NULL);
+        if (there) assert_int_equal(lc_tree_replace_at(t, where, lc_buf_slice(&entry)), LC_TREE_DONE);
+      } else {
+        assert_int_equal(lc_tree_replace(t, lc_buf_slice(&entry)), there ? LC_TREE_DONE : LC_TREE_ABSENT);
+      }
       if (there) model_remove(m, at), model_insert(m, at, lc_buf_slice(&entry));
     } else if (rnd(2000) == 0) {
       lc_tree_clear(t);
