@@ -249,6 +249,15 @@ static void on_subscription_error(struct lc_db_client *base, const struct lc_db_
   end(base, op);
 }
 
+static void on_set_failed(struct lc_db_client *base, uint32_t query_set_id, const char *text) {
+  struct lc_buf *b = begin(base);
+  lc_buf_u8(b, SERVER_SUBSCRIPTION_ERROR);
+  lc_buf_u8(b, 1); /* no request */
+  lc_buf_u32(b, query_set_id);
+  lc_buf_bsatn_str(b, text);
+  end(base, NULL);
+}
+
 static void on_one_off(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_query_rows *rows, const char *error_text) {
   struct lc_buf *b = begin(base);
   lc_buf_u8(b, SERVER_ONE_OFF_RESULT);
@@ -273,4 +282,4 @@ static void on_procedure(struct lc_db_client *base, const struct lc_db_op *op, c
 
 static void on_closed(struct lc_db_client *base) { (void)base; /* freed when its last outbox entry arrives */ }
 
-const struct lc_db_client_ops ws_v2_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_one_off, on_procedure, on_closed};
+const struct lc_db_client_ops ws_v2_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_set_failed, on_one_off, on_procedure, on_closed};

@@ -95,6 +95,14 @@ static void emit(void *ctx, void *client, const struct lc_set_update *sets, uint
   c->ops->transaction_update(c, sets, n_sets);
 }
 
+/* A query set that cannot be evaluated any more. */
+static void set_failed(void *ctx, void *client, uint32_t query_set_id, const char *text) {
+  struct lc_db *db = ctx;
+  struct lc_db_client *c = client;
+  db_mark_dirty(db, c);
+  c->ops->set_failed(c, query_set_id, text);
+}
+
 bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs) {
   static const struct lc_tx_inputs no_inputs;
   if (!inputs) inputs = &no_inputs;
@@ -112,7 +120,7 @@ bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *in
     db->next_offset++;
   }
   scheduler_committed(db, delta);
-  lc_live_evaluate(db->live, delta, emit, db);
+  lc_live_evaluate(db->live, delta, &(struct lc_live_sink){db, emit, set_failed});
   lc_tx_delta_release(db->ds, delta);
   if (__builtin_expect(db->next_offset >= db->snapshot.due, 0)) db_snapshot_take(db);
   return logged;

@@ -34,6 +34,7 @@ struct lc_db_client_ops {
   void (*subscribe_applied)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n);
   void (*unsubscribe_applied)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n); /* rows NULL unless wanted */
   void (*subscription_error)(struct lc_db_client *c, const struct lc_db_op *op, const char *text);
+  void (*set_failed)(struct lc_db_client *c, uint32_t query_set_id, const char *text); /* ended without being asked (spec/05 §19) */
   void (*one_off_result)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, const char *error_text); /* exactly one non-NULL */
   void (*procedure_result)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_slice *ret, const char *error_text, int64_t timestamp_us, int64_t duration_us);
   /* Answer to DISCONNECT, which api submits exactly once for every client it submitted CONNECT for (also when that failed), as its

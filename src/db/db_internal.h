@@ -111,6 +111,10 @@ void db_procedures_close(struct lc_db *db); /* ends all and waits; not with the 
 /* volatile_nonatomic_schedule_immediate; host_env.ctx is the database */
 void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice args);
 
+/* ---- rules.c ---- */
+/* Are the definition's row-level security rules good? In the transaction that has created its tables. */
+enum lc_status db_check_rules(struct lc_db *db, const struct lc_module_def *def, struct lc_error *err);
+
 /* ---- scheduler.c: scheduled reducers and procedures ---- */
 struct scheduler *scheduler_new(void); /* NULL: out of memory */
 void scheduler_free(struct scheduler *s);

@@ -2,6 +2,7 @@
  * and the update of its program. Runs inside an LC_OP_FUNCTION, so with the baton. */
 #include "db_internal.h"
 #include <stdio.h>
+#include <strings.h>
 
 enum lc_status lc_db_http_connect(struct lc_db *db, const struct lc_identity *caller, struct lc_slice jwt_payload, struct lc_connection_id *conn, struct lc_error *err) {
   const struct lc_env *env = db->options.env;
@@ -60,22 +61,71 @@ static void json_schema(struct lc_buf *out, const struct lc_type *row_type) {
   lc_buf_str(out, "]}");
 }
 
+/* Plan of an EXPLAIN as rows of one column. */
+static bool explain_rows(const struct lc_plan *plan, struct lc_read_view view, struct lc_buf *out) {
+  struct lc_buf text = {0};
+  lc_plan_explain(plan, view, &text);
+  lc_buf_str(out, "[{\"schema\":{\"elements\":[{\"name\":{\"some\":\"plan\"},\"algebraic_type\":{\"String\":[]}}]},\"rows\":[");
+  const uint8_t *at = text.data, *end = text.data + text.len;
+  for (bool first = true; at < end; first = false) {
+    const uint8_t *line = memchr(at, '\n', (size_t)(end - at));
+    lc_buf_str(out, first ? "[" : ",[");
+    lc_json_escape(out, lc_slice(at, (size_t)((line ? line : end) - at)));
+    lc_buf_str(out, "]");
+    at = line ? line + 1 : end;
+  }
+  bool ok = lc_buf_ok(&text);
+  lc_buf_free(&text);
+  return ok;
+}
+
+static enum lc_status change(struct lc_db *db, const struct lc_plan *plan, struct lc_dml_counts *counts, struct lc_error *err) {
+  struct lc_tx *tx = lc_tx_begin(db->ds);
+  if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
+  enum lc_status st = lc_plan_change(plan, (struct lc_read_view){.ds = db->ds}, tx, counts, err);
+  if (st != LC_OK) lc_tx_rollback(tx);
+  else db_commit(db, tx, NULL);
+  return st;
+}
+
 enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_error *err) {
+  static const char keyword[] = "explain";
   const struct lc_env *env = db->options.env;
+  struct lc_read_view view = {.ds = db->ds};
+  struct lc_dml_counts counts = {0};
   int64_t start = env->now_us(env->ctx);
   struct lc_plan *plan;
-  enum lc_status st = lc_sql_compile(db->ds, sql, LC_SQL_ONE_OFF, caller, &plan, err);
+  uint64_t limit;
+  size_t blanks = 0;
+  while (blanks < sql.len && (sql.data[blanks] == ' ' || sql.data[blanks] == '\n' || sql.data[blanks] == '\t' || sql.data[blanks] == '\r')) blanks++;
+  bool explain = sql.len - blanks > sizeof keyword && strncasecmp((const char *)sql.data + blanks, keyword, sizeof keyword - 1) == 0 && strchr(" \t\r\n", sql.data[blanks + sizeof keyword - 1]);
+  if (explain) sql = lc_slice(sql.data + blanks + sizeof keyword, sql.len - blanks - sizeof keyword);
+  enum lc_status st = lc_sql_compile(view, sql, LC_SQL_STATEMENT, caller, &plan, err);
   *tx_offset = db->next_offset;
   if (st != LC_OK) return st;
-  struct json_rows j = {.out = out, .row_type = lc_plan_row_type(plan), .first = true, .err = err};
-  lc_buf_str(out, "[{\"schema\":");
-  json_schema(out, j.row_type);
-  lc_buf_str(out, ",\"rows\":[");
-  st = lc_plan_run(plan, (struct lc_read_view){.ds = db->ds}, json_row, &j, err);
-  if (st == LC_OK && j.failed) st = lc_buf_ok(out) ? err->status : lc_fail(err, LC_NOMEM, "out of memory while writing the rows of the answer");
+  if (!explain) {
+    uint64_t sum = lc_plan_estimate(plan, view, &limit);
+    st = lc_plan_check_limit(sum, limit, err);
+  }
+  if (st == LC_OK && explain) {
+    if (!explain_rows(plan, view, out)) st = lc_fail(err, LC_NOMEM, "out of memory");
+  } else if (st == LC_OK) {
+    struct json_rows j = {.out = out, .row_type = lc_plan_row_type(plan), .first = true, .err = err};
+    lc_buf_str(out, "[{\"schema\":");
+    json_schema(out, j.row_type);
+    lc_buf_str(out, ",\"rows\":[");
+    if (lc_plan_kind(plan) > LC_SQL_COUNT) {
+      st = change(db, plan, &counts, err);
+      *tx_offset = db->next_offset;
+    } else {
+      st = lc_plan_run(plan, view, json_row, &j, err);
+      if (st == LC_OK && j.failed) st = lc_buf_ok(out) ? err->status : lc_fail(err, LC_NOMEM, "out of memory while writing the rows of the answer");
+    }
+  }
   lc_plan_free(plan);
   if (st != LC_OK) return st;
-  lc_buf_printf(out, "],\"total_duration_micros\":%lld,\"stats\":{\"rows_inserted\":0,\"rows_deleted\":0,\"rows_updated\":0}}]", (long long)(env->now_us(env->ctx) - start));
+  lc_buf_printf(out, "],\"total_duration_micros\":%lld,\"stats\":{\"rows_inserted\":%llu,\"rows_deleted\":%llu,\"rows_updated\":%llu}}]", (long long)(env->now_us(env->ctx) - start),
+                (unsigned long long)counts.inserted, (unsigned long long)counts.deleted, (unsigned long long)counts.updated);
   return lc_buf_ok(out) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory while writing the answer");
 }
 
@@ -101,6 +151,7 @@ enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t p
                                   .program_bytes = program};
   struct lc_tx *tx = lc_tx_begin(db->ds);
   st = tx ? lc_schema_update(tx, lc_module_definition(db->module), lc_module_definition(module), &facts, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  if (st == LC_OK) st = db_check_rules(db, lc_module_definition(module), err);
   if (st == LC_OK) st = db_set_module(db, module, instance);
   if (st != LC_OK) {
     if (tx) lc_tx_rollback(tx);

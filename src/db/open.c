@@ -80,6 +80,7 @@ static enum lc_status first_publish(struct lc_db *db, struct lc_slice program, u
   struct lc_tx *tx = lc_tx_begin(db->ds);
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
   st = lc_schema_create(tx, lc_module_definition(db->module), &facts, err);
+  if (st == LC_OK) st = db_check_rules(db, lc_module_definition(db->module), err);
   if (st == LC_OK && db->init_reducer >= 0) {
     struct lc_call_result res;
     static const struct lc_connection_id nobody;

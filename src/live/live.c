@@ -1,79 +1,13 @@
-/* Subscriptions: query sets, shared queries, and the evaluation of committed deltas (spec/03 §14.2, §15.2; spec/05 §14-§18; DESIGN idea 4).
+/* Owns: queries, query sets and subscribers: subscribing, unsubscribing, the rows of a query (spec/03 §14.2, spec/05 §13-§15).
  *
- * A query is shared by every set whose plan has the same key. Queries that fix a column of their table to a value are found through a hash of
- * (table, column, value); the others are tried for each changed row of their table. Each query's delta is evaluated and encoded once per
- * commit. A subscription links a query to a client's set; the links of one client are merged into one message at emission.
- * Invariants: a query exists exactly while it has links; plans are compiled again when the schema version moves.
+ * A query is shared by every set whose plan has the same key. A subscription links a query to a client's set. Invariants: a query exists exactly while it has
+ * links, and all its occurrences are in the predicate index as long; plans are compiled again when the schema version moves, and one that does not compile any
+ * more ends its sets with the next commit that touches its tables. Callers: the face, evaluate.c.
  */
-#include "live.h"
+#include "live_internal.h"
 #include <stdlib.h>
 
 enum { MAX_QUERIES_PER_SET = 10000, BUCKETS_MIN = 64 };
-
-/* ---- row lists (spec/03 §5) ---- */
-
-void lc_row_list_clear(struct lc_row_list *l) {
-  lc_buf_clear(&l->rows);
-  lc_buf_clear(&l->offsets);
-  l->n_rows = l->fixed_size_bytes = 0;
-  l->variable = false;
-}
-void lc_row_list_free(struct lc_row_list *l) {
-  lc_buf_free(&l->rows);
-  lc_buf_free(&l->offsets);
-}
-
-void lc_row_list_add(struct lc_row_list *l, struct lc_slice row) {
-  if (!l->variable && l->n_rows == 0) {
-    l->fixed_size_bytes = (uint32_t)row.len;
-    l->variable = row.len == 0 || row.len > UINT16_MAX;
-  } else if (!l->variable && row.len != l->fixed_size_bytes) {
-    l->variable = true;
-    for (uint32_t i = 0; i < l->n_rows; i++) lc_buf_u64(&l->offsets, (uint64_t)i * l->fixed_size_bytes);
-  }
-  if (l->variable) lc_buf_u64(&l->offsets, l->rows.len);
-  lc_buf_slice_append(&l->rows, row);
-  l->n_rows++;
-}
-
-void lc_row_list_encode(const struct lc_row_list *l, struct lc_buf *out) {
-  if (l->n_rows == 0 || l->variable) {
-    lc_buf_u8(out, 1);
-    lc_buf_u32(out, (uint32_t)(l->offsets.len / 8));
-    lc_buf_slice_append(out, lc_buf_slice(&l->offsets));
-  } else {
-    lc_buf_u8(out, 0);
-    lc_buf_u16(out, (uint16_t)l->fixed_size_bytes);
-  }
-  lc_buf_bsatn_bytes(out, lc_buf_slice(&l->rows));
-}
-
-/* ---- structures ---- */
-
-struct query {
-  struct lc_plan *plan;
-  struct lc_slice sql;               /* owned */
-  struct lc_sql_caller caller;       /* to compile again */
-  struct link *links;                /* of all sets that hold it */
-  uint32_t table_id;
-  bool by_value; uint64_t value_hash;
-  struct query *bucket_next;         /* in the value buckets, or in the scan list of all tables */
-  struct query *key_next;            /* in the key buckets */
-  uint64_t key_hash;
-  /* of the commit being evaluated */
-  struct lc_query_delta delta; struct lc_row_list inserts, deletes; struct lc_buf encoded; bool is_hit; struct query *hit_next;
-};
-struct link { struct query *query; struct set *set; struct link *query_prev, *query_next; };
-struct set { struct subscriber *subscriber; uint32_t id; uint32_t n; struct link *links; struct set *next; uint32_t n_hits; };
-struct subscriber { void *client; struct set *sets; struct subscriber *bucket_next; bool is_hit; struct subscriber *hit_next; };
-
-struct lc_live {
-  struct lc_datastore *ds;
-  uint64_t schema_version;
-  struct query **by_key, **by_value; struct query *scans; uint32_t n_queries, n_buckets;
-  struct subscriber **subscribers; uint32_t n_subscribers, n_subscriber_buckets;
-  struct lc_query_rows *rows; uint32_t cap_rows; struct lc_buf rows_bytes; /* answer of the last call */
-};
 
 struct lc_live *lc_live_new(struct lc_datastore *ds) {
   struct lc_live *l = lc_alloc_zero(1, sizeof *l);
@@ -81,9 +15,8 @@ struct lc_live *lc_live_new(struct lc_datastore *ds) {
   l->ds = ds;
   l->n_buckets = l->n_subscriber_buckets = BUCKETS_MIN;
   l->by_key = lc_alloc_zero(BUCKETS_MIN, sizeof *l->by_key);
-  l->by_value = lc_alloc_zero(BUCKETS_MIN, sizeof *l->by_value);
   l->subscribers = lc_alloc_zero(BUCKETS_MIN, sizeof *l->subscribers);
-  if (!l->by_key || !l->by_value || !l->subscribers) {
+  if (!l->by_key || !l->subscribers) {
     lc_live_free(l);
     return NULL;
   }
@@ -91,54 +24,9 @@ struct lc_live *lc_live_new(struct lc_datastore *ds) {
   return l;
 }
 
-/* ---- finding ---- */
+static struct lc_read_view now(const struct lc_live *l) { return (struct lc_read_view){.ds = l->ds}; }
 
-static uint64_t hash_value(uint32_t table_id, uint16_t column, struct lc_slice value) { return lc_hash64(value.data, value.len, (uint64_t)table_id << 16 | column); }
-
-static void unlist(struct query **head, struct query *q) {
-  while (*head != q) head = &(*head)->bucket_next;
-  *head = q->bucket_next;
-}
-
-static void place(struct lc_live *l, struct query *q) {
-  uint16_t column;
-  struct lc_slice value;
-  q->table_id = lc_plan_table(q->plan)->table_id;
-  q->by_value = lc_plan_equality(q->plan, &column, &value);
-  if (q->by_value) q->value_hash = hash_value(q->table_id, column, value);
-  struct query **head = q->by_value ? &l->by_value[q->value_hash & (l->n_buckets - 1)] : &l->scans;
-  q->bucket_next = *head;
-  *head = q;
-}
-static void displace(struct lc_live *l, struct query *q) { unlist(q->by_value ? &l->by_value[q->value_hash & (l->n_buckets - 1)] : &l->scans, q); }
-
-static void grow(struct lc_live *l) {
-  if (l->n_queries < l->n_buckets) return;
-  uint32_t n = l->n_buckets * 2;
-  struct query **key = lc_alloc_zero(n, sizeof(struct query *)), **value = lc_alloc_zero(n, sizeof(struct query *));
-  if (!key || !value) { /* longer chains, but right */
-    lc_free(key);
-    lc_free(value);
-    return;
-  }
-  for (uint32_t i = 0; i < l->n_buckets; i++) {
-    for (struct query *q = l->by_key[i], *next; q; q = next) {
-      next = q->key_next;
-      q->key_next = key[q->key_hash & (n - 1)];
-      key[q->key_hash & (n - 1)] = q;
-    }
-    for (struct query *q = l->by_value[i], *next; q; q = next) {
-      next = q->bucket_next;
-      q->bucket_next = value[q->value_hash & (n - 1)];
-      value[q->value_hash & (n - 1)] = q;
-    }
-  }
-  lc_free(l->by_key);
-  lc_free(l->by_value);
-  l->by_key = key;
-  l->by_value = value;
-  l->n_buckets = n;
-}
+/* ---- subscribers ---- */
 
 static struct subscriber *find_subscriber(struct lc_live *l, void *client) {
   struct subscriber *s = l->subscribers[lc_hash64(&client, sizeof client, 3) & (l->n_subscriber_buckets - 1)];
@@ -175,7 +63,7 @@ static struct subscriber *need_subscriber(struct lc_live *l, void *client) {
   return s;
 }
 
-static void drop_empty_subscriber(struct lc_live *l, struct subscriber *s) {
+void live_drop_empty_subscriber(struct lc_live *l, struct subscriber *s) {
   if (s->sets) return;
   struct subscriber **head = &l->subscribers[lc_hash64(&s->client, sizeof s->client, 3) & (l->n_subscriber_buckets - 1)];
   while (*head != s) head = &(*head)->bucket_next;
@@ -186,37 +74,112 @@ static void drop_empty_subscriber(struct lc_live *l, struct subscriber *s) {
 
 /* ---- queries ---- */
 
+static void forget_interest(struct lc_live *l, struct query *q) {
+  for (uint32_t i = 0; i < q->n_occurrences; i++) interest_remove(&l->interest, &q->occurrences[i]);
+  lc_free(q->occurrences);
+  q->occurrences = NULL;
+  q->n_occurrences = 0;
+}
+static void free_parts(struct query *q) {
+  for (uint32_t i = 0; i < q->n_parts; i++) {
+    lc_row_list_free(&q->parts[i].inserts);
+    lc_row_list_free(&q->parts[i].deletes);
+    lc_buf_free(&q->parts[i].encoded);
+  }
+  lc_free(q->parts);
+  q->parts = NULL;
+  q->n_parts = 0;
+}
+static bool add_interest(struct lc_live *l, struct query *q, const struct occurrence *list, uint32_t n) {
+  struct occurrence *o = lc_alloc_zero(n, sizeof *o);
+  if (!o) return false;
+  q->occurrences = o;
+  for (uint32_t i = 0; i < n; i++) {
+    o[i] = list[i];
+    o[i].query = q;
+    if (!interest_add(&l->interest, &o[i])) {
+      forget_interest(l, q);
+      return false;
+    }
+    q->n_occurrences = i + 1;
+  }
+  return true;
+}
+/* Takes the plan over on success: its parts, and what changed rows concern it. */
+static bool adopt_plan(struct lc_live *l, struct query *q, struct lc_plan *plan) {
+  struct occurrence list[LC_SQL_MAX_RELATIONS * 4], *all = list;
+  uint32_t n = 0, n_parts = lc_plan_n_fragments(plan);
+  struct part *parts = lc_alloc_zero(n_parts, sizeof *parts);
+  for (uint32_t f = 0; f < n_parts; f++) n += lc_fragment_n_relations(plan, f);
+  if (n > sizeof list / sizeof *list) all = lc_alloc_zero(n, sizeof *all);
+  bool ok = parts && all;
+  for (uint32_t f = 0, at = 0; f < n_parts && ok; f++)
+    for (uint32_t r = 0; r < lc_fragment_n_relations(plan, f); r++, at++) {
+      all[at] = (struct occurrence){.table_id = lc_fragment_table(plan, f, r)->table_id, .fragment = (uint16_t)f, .relation = (uint16_t)r};
+      lc_fragment_search(plan, f, r, &all[at].search);
+    }
+  ok = ok && add_interest(l, q, all, n);
+  if (all != list) lc_free(all);
+  if (!ok) {
+    lc_free(parts);
+    return false;
+  }
+  q->plan = plan;
+  q->parts = parts;
+  q->n_parts = n_parts;
+  return true;
+}
+
 static void query_free(struct lc_live *l, struct query *q) {
   struct query **head = &l->by_key[q->key_hash & (l->n_buckets - 1)];
   while (*head != q) head = &(*head)->key_next;
   *head = q->key_next;
-  displace(l, q);
   l->n_queries--;
+  forget_interest(l, q);
+  free_parts(q);
   lc_plan_free(q->plan);
-  lc_row_list_free(&q->inserts);
-  lc_row_list_free(&q->deletes);
-  lc_buf_free(&q->encoded);
+  lc_free(q->error);
   lc_free((void *)(uintptr_t)q->sql.data);
   lc_free(q);
 }
 
-static struct query *need_query(struct lc_live *l, struct lc_slice sql, const struct lc_sql_caller *caller, struct lc_error *err) {
+static void grow(struct lc_live *l) {
+  if (l->n_queries < l->n_buckets) return;
+  uint32_t n = l->n_buckets * 2;
+  struct query **key = lc_alloc_zero(n, sizeof(struct query *));
+  if (!key) return; /* longer chains, but right */
+  for (uint32_t i = 0; i < l->n_buckets; i++)
+    for (struct query *q = l->by_key[i], *next; q; q = next) {
+      next = q->key_next;
+      q->key_next = key[q->key_hash & (n - 1)];
+      key[q->key_hash & (n - 1)] = q;
+    }
+  lc_free(l->by_key);
+  l->by_key = key;
+  l->n_buckets = n;
+}
+
+/* The query of a text for a caller: one that is there, or a new one, whose estimate goes into *sum (spec/05 §8). */
+static struct query *need_query(struct lc_live *l, struct lc_slice sql, const struct lc_sql_caller *caller, uint64_t *sum, uint64_t *limit, struct lc_error *err) {
   struct lc_plan *plan;
-  if (lc_sql_compile(l->ds, sql, LC_SQL_SUBSCRIPTION, caller, &plan, err) != LC_OK) {
+  if (lc_sql_compile(now(l), sql, LC_SQL_SUBSCRIPTION, caller, &plan, err) != LC_OK) {
     struct lc_error cause = *err;
     lc_fail(err, cause.status, "%s, executing: `%.*s`", cause.text, (int)(sql.len < 1024 ? sql.len : 1024), (const char *)sql.data);
     return NULL;
   }
   struct lc_slice key = lc_plan_key(plan);
-  uint64_t hash = lc_hash64(key.data, key.len, 4);
+  uint64_t hash = lc_hash64(key.data, key.len, 4), of_caller;
   for (struct query *q = l->by_key[hash & (l->n_buckets - 1)]; q; q = q->key_next)
-    if (q->key_hash == hash && lc_slice_eq(lc_plan_key(q->plan), key)) {
+    if (q->key_hash == hash && q->plan && lc_slice_eq(lc_plan_key(q->plan), key)) {
       lc_plan_free(plan);
       return q;
     }
+  uint64_t estimate = lc_plan_estimate(plan, now(l), &of_caller);
+  *sum = *sum > UINT64_MAX - estimate ? UINT64_MAX : *sum + estimate;
+  if (of_caller < *limit) *limit = of_caller;
   struct query *q = lc_alloc_zero(1, sizeof *q);
   char *text = lc_strdup_n(sql.data, sql.len);
-  if (!q || !text) {
+  if (!q || !text || !adopt_plan(l, q, plan)) {
     lc_plan_free(plan);
     lc_free(q);
     lc_free(text);
@@ -224,18 +187,16 @@ static struct query *need_query(struct lc_live *l, struct lc_slice sql, const st
     return NULL;
   }
   grow(l);
-  q->plan = plan;
   q->sql = lc_slice(text, sql.len);
   q->caller = *caller;
   q->key_hash = hash;
   q->key_next = l->by_key[hash & (l->n_buckets - 1)];
   l->by_key[hash & (l->n_buckets - 1)] = q;
-  place(l, q);
   l->n_queries++;
   return q;
 }
 
-static void set_free(struct lc_live *l, struct set *s) {
+void live_set_free(struct lc_live *l, struct set *s) {
   for (uint32_t i = 0; i < s->n; i++) {
     struct link *k = &s->links[i];
     if (k->query_prev) k->query_prev->query_next = k->query_next;
@@ -247,19 +208,41 @@ static void set_free(struct lc_live *l, struct set *s) {
   lc_free(s);
 }
 
-/* After a schema change every plan is compiled anew; one that no longer compiles keeps matching nothing until its set is left. */
-static void follow_schema(struct lc_live *l) {
+/* A plan that does not compile any more: its tables are watched as a whole, and the next change of one ends its sets. */
+static void break_query(struct lc_live *l, struct query *q, const char *why) {
+  struct occurrence all[64];
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < q->n_occurrences && n < 64; i++) {
+    bool twice = false;
+    for (uint32_t k = 0; k < n; k++) twice = twice || all[k].table_id == q->occurrences[i].table_id;
+    if (!twice) all[n++] = (struct occurrence){.table_id = q->occurrences[i].table_id};
+  }
+  forget_interest(l, q);
+  free_parts(q);
+  lc_plan_free(q->plan);
+  q->plan = NULL;
+  q->error = lc_strdup_n(why, strlen(why));
+  if (!q->error || !add_interest(l, q, all, n)) lc_panic("out of memory while a query is recompiled");
+}
+
+void live_follow_schema(struct lc_live *l) {
   uint64_t version = lc_datastore_schema_version(l->ds);
   if (version == l->schema_version) return;
   l->schema_version = version;
   for (uint32_t i = 0; i < l->n_buckets; i++)
     for (struct query *q = l->by_key[i]; q; q = q->key_next) {
       struct lc_plan *plan;
-      if (lc_sql_compile(l->ds, q->sql, LC_SQL_SUBSCRIPTION, &q->caller, &plan, NULL) != LC_OK) continue;
-      displace(l, q);
+      struct lc_error err = {0};
+      if (!q->plan) continue;
+      if (lc_sql_compile(now(l), q->sql, LC_SQL_SUBSCRIPTION, &q->caller, &plan, &err) != LC_OK) {
+        break_query(l, q, err.text);
+        continue;
+      }
+      forget_interest(l, q);
+      free_parts(q);
       lc_plan_free(q->plan);
-      q->plan = plan;
-      place(l, q);
+      q->plan = NULL;
+      if (!adopt_plan(l, q, plan)) lc_panic("out of memory while a query is recompiled");
     }
 }
 
@@ -270,8 +253,8 @@ static bool add_row(void *ctx, struct lc_slice row) {
   return true;
 }
 
-/* Appends the query's rows to the answer; offsets into rows_bytes are turned into slices by finish_rows. */
-static enum lc_status put_rows(struct lc_live *l, const struct lc_plan *plan, uint32_t *n, struct lc_error *err) {
+/* Appends the rows of one fragment (all: of the whole plan) to the answer; offsets into rows_bytes are turned into slices by finish_rows. */
+static enum lc_status put_rows(struct lc_live *l, const struct lc_plan *plan, uint32_t fragment, bool all, uint32_t *n, struct lc_error *err) {
   if (*n == l->cap_rows) {
     uint32_t cap = l->cap_rows ? l->cap_rows * 2 : 16;
     struct lc_query_rows *p = lc_realloc(l->rows, cap * sizeof *p);
@@ -280,7 +263,7 @@ static enum lc_status put_rows(struct lc_live *l, const struct lc_plan *plan, ui
     l->cap_rows = cap;
   }
   struct lc_row_list list = {0};
-  enum lc_status st = lc_plan_run(plan, (struct lc_read_view){.ds = l->ds}, add_row, &list, err);
+  enum lc_status st = all ? lc_plan_run(plan, now(l), add_row, &list, err) : lc_fragment_run(plan, fragment, now(l), NULL, add_row, &list, err);
   const struct lc_table_info *t = lc_plan_table(plan);
   size_t at = l->rows_bytes.len;
   lc_row_list_encode(&list, &l->rows_bytes);
@@ -295,15 +278,22 @@ static void finish_rows(struct lc_live *l, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) l->rows[i].row_list.data = l->rows_bytes.data + (uintptr_t)l->rows[i].row_list.data;
 }
 
+/* Nothing is said of a fragment one of whose tables has no rows (spec/05 §15); event tables never have any. */
+static bool has_rows(struct lc_live *l, const struct lc_plan *plan, uint32_t fragment) {
+  for (uint32_t r = 0; r < lc_fragment_n_relations(plan, fragment); r++)
+    if (lc_view_row_count(now(l), lc_fragment_table(plan, fragment, r)->table_id) == 0) return false;
+  return true;
+}
 static enum lc_status set_rows(struct lc_live *l, const struct set *s, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
   uint32_t n = 0;
   lc_buf_clear(&l->rows_bytes);
   for (uint32_t i = 0; i < s->n; i++) {
-    const struct lc_table_info *t = lc_plan_table(s->links[i].query->plan);
-    /* nothing is said of tables without rows (spec/03 §14.2); event tables never have any */
-    if (!t || lc_view_row_count((struct lc_read_view){.ds = l->ds}, t->table_id) == 0) continue;
-    enum lc_status st = put_rows(l, s->links[i].query->plan, &n, err);
-    if (st != LC_OK) return st;
+    const struct lc_plan *plan = s->links[i].query->plan;
+    for (uint32_t f = 0; plan && f < lc_plan_n_fragments(plan); f++) {
+      if (!has_rows(l, plan, f)) continue;
+      enum lc_status st = put_rows(l, plan, f, false, &n, err);
+      if (st != LC_OK) return st;
+    }
   }
   finish_rows(l, n);
   *rows = l->rows;
@@ -313,12 +303,13 @@ static enum lc_status set_rows(struct lc_live *l, const struct set *s, const str
 
 /* ---- subscribe, unsubscribe ---- */
 
+static bool is_blank(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 static bool is_everything(struct lc_slice sql) { /* SELECT * FROM *, any case and blanks (spec/03 §14.1) */
   static const char want[] = "select*from*";
   size_t at = 0;
   for (size_t i = 0; i < sql.len; i++) {
     uint8_t c = sql.data[i];
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\r') continue;
+    if (is_blank(c)) continue;
     if (at == sizeof want - 1 || (c | (c >= 'A' && c <= 'Z' ? 0x20 : 0)) != want[at]) return false;
     at++;
   }
@@ -329,8 +320,9 @@ struct expansion { struct lc_buf texts; uint32_t n; bool is_owner; };
 static void expand_table(void *ctx, const struct lc_table_info *t) {
   struct expansion *x = ctx;
   if (t->is_system || t->is_event || (!t->is_public && !x->is_owner)) return;
+  if (t->view && t->view->params && t->view->params->n_fields) return; /* needs arguments (spec/07 §5.1) */
   struct lc_buf sql = {0};
-  lc_buf_printf(&sql, "SELECT * FROM \"%.*s\"", (int)t->name.len, (const char *)t->name.data);
+  lc_buf_printf(&sql, "SELECT * FROM %.*s", (int)t->name.len, (const char *)t->name.data);
   lc_buf_bsatn_bytes(&x->texts, lc_buf_slice(&sql));
   lc_buf_free(&sql);
   x->n++;
@@ -338,11 +330,12 @@ static void expand_table(void *ctx, const struct lc_table_info *t) {
 
 enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct lc_sql_caller *caller, uint32_t id, uint32_t n_queries, const struct lc_slice *queries,
                                  const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
-  follow_schema(l);
+  live_follow_schema(l);
   struct expansion x = {.is_owner = caller->is_owner};
   for (uint32_t i = 0; i < n_queries; i++) {
     struct lc_slice sql = queries[i];
-    while (sql.len && (*sql.data == ' ' || *sql.data == '\n')) sql = lc_slice(sql.data + 1, sql.len - 1);
+    while (sql.len && is_blank(sql.data[0])) sql = lc_slice(sql.data + 1, sql.len - 1);
+    while (sql.len && is_blank(sql.data[sql.len - 1])) sql.len--;
     if (is_everything(sql)) lc_datastore_each_table(l->ds, expand_table, &x);
     else lc_buf_bsatn_bytes(&x.texts, sql), x.n++;
   }
@@ -358,12 +351,13 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
       st = lc_fail(err, LC_EXISTS, "Subscription with id QuerySetId { id: %u } already exists for client: %s", id, hex);
     }
   if (st == LC_OK) *set = (struct set){.subscriber = s, .id = id, .links = links};
+  uint64_t sum = 0, limit = UINT64_MAX;
   struct lc_reader r = lc_reader(lc_buf_slice(&x.texts));
   for (uint32_t i = 0; i < x.n && st == LC_OK; i++) {
     struct lc_slice sql = lc_read_bytes(&r);
     struct query *q = NULL;
     if (sql.len == 0) st = lc_fail(err, LC_INVALID, "SubscriptionError: Empty string, executing: ``");
-    else if (!(q = need_query(l, sql, caller, err))) st = err->status;
+    else if (!(q = need_query(l, sql, caller, &sum, &limit, err))) st = err->status;
     bool twice = false;
     for (uint32_t k = 0; q && k < set->n; k++) twice = twice || links[k].query == q;
     if (!q || twice) continue;
@@ -373,6 +367,7 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     q->links = k;
   }
   lc_buf_free(&x.texts);
+  if (st == LC_OK) st = lc_plan_check_limit(sum, limit, err);
   if (st == LC_OK) st = set_rows(l, set, rows, n_rows, err);
   if (st == LC_OK) {
     struct set **at = &s->sets; /* ascending by id */
@@ -381,17 +376,17 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     *at = set;
     return LC_OK;
   }
-  if (set && set->links) set_free(l, set);
+  if (set && set->links) live_set_free(l, set);
   else {
     lc_free(set);
     lc_free(links);
   }
-  if (s) drop_empty_subscriber(l, s);
+  if (s) live_drop_empty_subscriber(l, s);
   return st;
 }
 
 enum lc_status lc_live_unsubscribe(struct lc_live *l, void *client, uint32_t id, bool want_rows, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
-  follow_schema(l);
+  live_follow_schema(l);
   struct subscriber *s = find_subscriber(l, client);
   if (!s) return lc_fail(err, LC_NOT_FOUND, "Client not found: the client has no subscriptions");
   struct set **at = &s->sets;
@@ -403,8 +398,8 @@ enum lc_status lc_live_unsubscribe(struct lc_live *l, void *client, uint32_t id,
   enum lc_status st = want_rows ? set_rows(l, set, rows, n_rows, err) : LC_OK;
   if (st != LC_OK) return st;
   *at = set->next;
-  set_free(l, set);
-  drop_empty_subscriber(l, s);
+  live_set_free(l, set);
+  live_drop_empty_subscriber(l, s);
   return LC_OK;
 }
 
@@ -413,19 +408,22 @@ void lc_live_drop_client(struct lc_live *l, void *client) {
   if (!s) return;
   for (struct set *set = s->sets, *next; set; set = next) {
     next = set->next;
-    set_free(l, set);
+    live_set_free(l, set);
   }
   s->sets = NULL;
-  drop_empty_subscriber(l, s);
+  live_drop_empty_subscriber(l, s);
 }
 
 enum lc_status lc_live_one_off(struct lc_live *l, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_query_rows *rows, struct lc_error *err) {
   struct lc_plan *plan;
   uint32_t n = 0;
-  enum lc_status st = lc_sql_compile(l->ds, sql, LC_SQL_SUBSCRIPTION, caller, &plan, err);
+  uint64_t limit;
+  enum lc_status st = lc_sql_compile(now(l), sql, LC_SQL_QUERY, caller, &plan, err);
   if (st != LC_OK) return st;
+  uint64_t sum = lc_plan_estimate(plan, now(l), &limit);
+  st = lc_plan_check_limit(sum, limit, err);
   lc_buf_clear(&l->rows_bytes);
-  st = put_rows(l, plan, &n, err);
+  if (st == LC_OK) st = put_rows(l, plan, 0, true, &n, err);
   lc_plan_free(plan);
   if (st != LC_OK) return st;
   finish_rows(l, n);
@@ -433,116 +431,15 @@ enum lc_status lc_live_one_off(struct lc_live *l, const struct lc_sql_caller *ca
   return LC_OK;
 }
 
-/* ---- evaluation ---- */
-
-static void hit(struct query *q, struct lc_slice row, bool is_insert, struct query **hits) {
-  if (!lc_plan_matches(q->plan, row)) return;
-  if (!q->is_hit) {
-    q->is_hit = true;
-    q->hit_next = *hits;
-    *hits = q;
-    lc_row_list_clear(&q->inserts);
-    lc_row_list_clear(&q->deletes);
-  }
-  lc_row_list_add(is_insert ? &q->inserts : &q->deletes, row);
-}
-
-/* Looks a row up in the value index: once per column that could be fixed. */
-static void match_values(struct lc_live *l, const struct lc_table_delta *d, struct lc_slice row, bool is_insert, struct query **hits) {
-  const struct lc_type *type = d->table->row_type;
-  const uint8_t *at = row.data;
-  for (uint32_t c = 0; c < type->n_fields; c++) {
-    const uint8_t *end = lc_bsatn_skip(type->fields[c].type, at);
-    uint64_t hash = hash_value(d->table_id, (uint16_t)c, lc_slice(at, (size_t)(end - at)));
-    for (struct query *q = l->by_value[hash & (l->n_buckets - 1)]; q; q = q->bucket_next)
-      if (q->value_hash == hash && q->table_id == d->table_id) hit(q, row, is_insert, hits);
-    at = end;
-  }
-}
-
-static void encode(struct query *q) {
-  const struct lc_table_info *t = lc_plan_table(q->plan);
-  lc_buf_clear(&q->encoded);
-  lc_row_list_encode(&q->inserts, &q->encoded);
-  size_t split = q->encoded.len;
-  lc_row_list_encode(&q->deletes, &q->encoded);
-  if (!lc_buf_ok(&q->encoded) || !lc_buf_ok(&q->inserts.rows) || !lc_buf_ok(&q->deletes.rows)) lc_panic("out of memory while encoding a delta of %u rows", q->inserts.n_rows + q->deletes.n_rows);
-  q->delta = (struct lc_query_delta){.table = t, .table_name = t->name, .is_event = t->is_event, .n_inserts = q->inserts.n_rows, .n_deletes = q->deletes.n_rows,
-                                     .inserts = lc_slice(q->encoded.data, split), .deletes = lc_slice(q->encoded.data + split, q->encoded.len - split)};
-}
-
-static int by_table_name(const void *a, const void *b) {
-  struct lc_slice x = (*(const struct lc_query_delta *const *)a)->table_name, y = (*(const struct lc_query_delta *const *)b)->table_name;
-  int c = memcmp(x.data, y.data, x.len < y.len ? x.len : y.len);
-  return c ? c : x.len < y.len ? -1 : x.len > y.len;
-}
-
-static void emit_subscriber(struct subscriber *s, struct lc_arena *arena, void (*emit)(void *ctx, void *client, const struct lc_set_update *sets, uint32_t n_sets), void *ctx) {
-  uint32_t n_sets = 0;
-  for (struct set *set = s->sets; set; set = set->next) n_sets += set->n_hits > 0;
-  struct lc_set_update *updates = lc_arena_alloc(arena, n_sets * sizeof *updates);
-  uint32_t n = 0;
-  for (struct set *set = s->sets; set; set = set->next) {
-    if (!set->n_hits) continue;
-    const struct lc_query_delta **deltas = lc_arena_alloc(arena, set->n_hits * sizeof(void *));
-    if (!updates || !deltas) lc_panic("out of memory while sending an update");
-    uint32_t k = 0;
-    for (uint32_t i = 0; k < set->n_hits; i++)
-      if (set->links[i].query->is_hit) deltas[k++] = &set->links[i].query->delta;
-    if (k > 1) qsort(deltas, k, sizeof *deltas, by_table_name);
-    updates[n++] = (struct lc_set_update){set->id, k, deltas};
-    set->n_hits = 0;
-  }
-  emit(ctx, s->client, updates, n);
-}
-
-void lc_live_evaluate(struct lc_live *l, const struct lc_tx_delta *delta, void (*emit)(void *ctx, void *client, const struct lc_set_update *sets, uint32_t n_sets), void *ctx) {
-  struct query *hits = NULL;
-  struct subscriber *touched = NULL;
-  if (l->n_queries == 0) return;
-  follow_schema(l);
-  for (uint32_t i = 0; i < delta->n_tables; i++) {
-    const struct lc_table_delta *d = &delta->tables[i];
-    for (uint32_t k = 0; k < d->n_inserts + d->n_deletes; k++) {
-      bool is_insert = k < d->n_inserts;
-      struct lc_slice row = is_insert ? d->inserts[k] : d->deletes[k - d->n_inserts];
-      for (struct query *q = l->scans; q; q = q->bucket_next)
-        if (q->table_id == d->table_id) hit(q, row, is_insert, &hits);
-      match_values(l, d, row, is_insert, &hits);
-    }
-  }
-  if (!hits) return;
-  for (struct query *q = hits; q; q = q->hit_next) {
-    encode(q);
-    for (struct link *k = q->links; k; k = k->query_next) {
-      struct subscriber *s = k->set->subscriber;
-      k->set->n_hits++;
-      if (s->is_hit) continue;
-      s->is_hit = true;
-      s->hit_next = touched;
-      touched = s;
-    }
-  }
-  struct lc_arena arena = {0};
-  for (struct subscriber *s = touched; s; s = s->hit_next) {
-    emit_subscriber(s, &arena, emit, ctx);
-    s->is_hit = false;
-  }
-  lc_arena_free(&arena);
-  for (struct query *q = hits; q; q = q->hit_next) {
-    q->is_hit = false;
-    for (int i = 0; i < 3; i++) lc_buf_free(&q->delta.cached[i]);
-  }
-}
-
 void lc_live_free(struct lc_live *l) {
   if (!l) return;
   for (uint32_t i = 0; l->subscribers && i < l->n_subscriber_buckets; i++)
     while (l->subscribers[i]) lc_live_drop_client(l, l->subscribers[i]->client);
+  interest_free(&l->interest);
   lc_free(l->by_key);
-  lc_free(l->by_value);
   lc_free(l->subscribers);
   lc_free(l->rows);
   lc_buf_free(&l->rows_bytes);
+  lc_arena_free(&l->arena);
   lc_free(l);
 }

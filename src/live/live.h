@@ -32,9 +32,14 @@ enum lc_status lc_live_subscribe(struct lc_live *live, void *client, const struc
 /* Ends a set. want_rows: *rows as above are the rows it covered. LC_NOT_FOUND with the documented text for an unknown id. */
 enum lc_status lc_live_unsubscribe(struct lc_live *live, void *client, uint32_t query_set_id, bool want_rows, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err);
 void lc_live_drop_client(struct lc_live *live, void *client);
-/* Evaluates one committed delta; calls emit once per affected client. Everything passed is valid during the call of lc_live_evaluate only.
- * Cost is proportional to the delta and the interested queries. */
-void lc_live_evaluate(struct lc_live *live, const struct lc_tx_delta *delta, void (*emit)(void *ctx, void *client, const struct lc_set_update *sets, uint32_t n_sets), void *ctx);
+/* Who is told of an evaluation. Called inside lc_live_evaluate; must not call back into live/. */
+struct lc_live_sink {
+  void *ctx;
+  void (*update)(void *ctx, void *client, const struct lc_set_update *sets, uint32_t n_sets); /* once for each affected client */
+  void (*failed)(void *ctx, void *client, uint32_t query_set_id, const char *text);           /* a set has ended (spec/05 §19); before any update */
+};
+/* Evaluates one committed delta. Everything passed to the sink is valid during the call only. Cost is proportional to the delta and the interested queries. */
+void lc_live_evaluate(struct lc_live *live, const struct lc_tx_delta *delta, const struct lc_live_sink *sink);
 /* One-off query (spec/03 §13): *rows valid until the next call on live. */
 enum lc_status lc_live_one_off(struct lc_live *live, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_query_rows *rows, struct lc_error *err);
 

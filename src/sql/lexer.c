@@ -3,12 +3,27 @@
 #include <ctype.h>
 #include <strings.h>
 
+struct lexer { struct lc_slice sql; size_t at; struct lc_arena *arena; };
+
 static uint8_t peek(const struct lexer *l, size_t ahead) { return l->at + ahead < l->sql.len ? l->sql.data[l->at + ahead] : 0; }
 
+/* Length of a Unicode white space character beyond ASCII at `at`; 0: none. */
+static size_t wide_blank(const struct lexer *l) {
+  uint8_t a = peek(l, 0), b = peek(l, 1), c = peek(l, 2);
+  if (a == 0xc2 && (b == 0x85 || b == 0xa0)) return 2;
+  if (a == 0xe1 && b == 0x9a && c == 0x80) return 3;
+  if (a == 0xe2 && b == 0x80 && ((c >= 0x80 && c <= 0x8a) || c == 0xa8 || c == 0xa9 || c == 0xaf)) return 3;
+  if (a == 0xe2 && b == 0x81 && c == 0x9f) return 3;
+  return a == 0xe3 && b == 0x80 && c == 0x80 ? 3 : 0;
+}
 static bool skip_blanks(struct lexer *l) { /* false: a comment does not end */
   for (;;) {
-    while (l->at < l->sql.len && isspace(l->sql.data[l->at])) l->at++;
-    if (peek(l, 0) == '-' && peek(l, 1) == '-') {
+    size_t wide;
+    if (l->at < l->sql.len && isspace(l->sql.data[l->at])) {
+      l->at++;
+    } else if ((wide = wide_blank(l))) {
+      l->at += wide;
+    } else if (peek(l, 0) == '-' && peek(l, 1) == '-') {
       while (l->at < l->sql.len && l->sql.data[l->at] != '\n') l->at++;
     } else if (peek(l, 0) == '/' && peek(l, 1) == '*') {
       unsigned depth = 0;
@@ -24,11 +39,11 @@ static bool skip_blanks(struct lexer *l) { /* false: a comment does not end */
   }
 }
 
-static void position(const struct lexer *l, size_t at, unsigned *line, unsigned *column) {
+void lexer_position(struct lc_slice sql, size_t at, unsigned *line, unsigned *column) {
   *line = *column = 1;
   for (size_t i = 0; i < at; i++) {
-    if (l->sql.data[i] == '\n') ++*line, *column = 1;
-    else if ((l->sql.data[i] & 0xc0) != 0x80) ++*column;
+    if (sql.data[i] == '\n') ++*line, *column = 1;
+    else if ((sql.data[i] & 0xc0) != 0x80) ++*column;
   }
 }
 
@@ -53,29 +68,29 @@ static bool quoted(struct lexer *l, uint8_t quote, struct lc_slice *text) {
   return false;
 }
 
-enum lc_status lexer_next(struct lexer *l, struct token *out, struct lc_error *err) {
+static enum lc_status next(struct lexer *l, struct token *out, struct lc_error *err) {
   unsigned line, column;
   if (!skip_blanks(l)) return lc_fail(err, LC_INVALID, "sql parser error: Unexpected EOF while in a multi-line comment");
-  size_t start = out->at = l->at;
+  size_t start = out->at = out->end = l->at;
   uint8_t c = peek(l, 0);
   out->text = lc_slice(NULL, 0);
-  position(l, start, &line, &column);
   if (l->at >= l->sql.len) {
     out->kind = TOKEN_END;
     return LC_OK;
   }
-  if (c == '\'') {
-    out->kind = TOKEN_STRING;
-    return quoted(l, '\'', &out->text) ? LC_OK : lc_fail(err, LC_INVALID, "sql parser error: Unterminated string literal at Line: %u, Column %u", line, column);
-  }
   if (c == '"') {
+    lexer_position(l->sql, start, &line, &column);
     out->kind = TOKEN_QUOTED;
     return quoted(l, '"', &out->text) ? LC_OK : lc_fail(err, LC_INVALID, "sql parser error: Expected close delimiter '\"' before EOF. at Line: %u, Column %u", line, column);
   }
-  if ((c == 'x' || c == 'X') && peek(l, 1) == '\'') {
-    l->at++;
-    out->kind = TOKEN_HEX;
-    return quoted(l, '\'', &out->text) ? LC_OK : lc_fail(err, LC_INVALID, "sql parser error: Unterminated string literal at Line: %u, Column %u", line, column);
+  bool is_hex = c == 'x' || c == 'X', prefixed = c == 'e' || c == 'E' || c == 'n' || c == 'N';
+  if (c == '\'' || ((is_hex || prefixed) && peek(l, 1) == '\'')) {
+    lexer_position(l->sql, start, &line, &column);
+    if (c != '\'') l->at++;
+    out->kind = is_hex ? TOKEN_HEX : prefixed ? TOKEN_OTHER_LITERAL : TOKEN_STRING;
+    if (!quoted(l, '\'', &out->text)) return lc_fail(err, LC_INVALID, "sql parser error: Unterminated string literal at Line: %u, Column %u", line, column);
+    if (prefixed) out->text = lc_slice(l->sql.data + start, l->at - start);
+    return LC_OK;
   }
   if (c == '0' && peek(l, 1) == 'x') {
     l->at += 2;
@@ -102,25 +117,60 @@ enum lc_status lexer_next(struct lexer *l, struct token *out, struct lc_error *e
     out->text = lc_slice(l->sql.data + start, l->at - start);
     return LC_OK;
   }
-  if (c == ':') {
+  if (c == '?' || (c == '$' && isdigit(peek(l, 1)))) {
+    for (l->at++; isdigit(peek(l, 0));) l->at++;
+    out->kind = TOKEN_OTHER_LITERAL;
+    out->text = lc_slice(l->sql.data + start, l->at - start);
+    return LC_OK;
+  }
+  if (c == ':' && peek(l, 1) != ':') {
     l->at++;
     if (!skip_blanks(l)) return lc_fail(err, LC_INVALID, "sql parser error: Unexpected EOF while in a multi-line comment");
     size_t word = l->at;
     while (word_part(peek(l, 0))) l->at++;
     struct lc_slice name = lc_slice(l->sql.data + word, l->at - word);
-    if (!lc_slice_eq_str(name, "sender")) return lc_fail(err, LC_INVALID, "Unsupported literal expression: :%.*s", (int)name.len, (const char *)name.data);
-    out->kind = TOKEN_SENDER;
+    out->kind = lc_slice_eq_str(name, "sender") ? TOKEN_SENDER : TOKEN_OTHER_LITERAL;
+    struct lc_buf shown = {0};
+    lc_buf_u8(&shown, ':');
+    lc_buf_slice_append(&shown, name);
+    out->text = lc_arena_copy(l->arena, lc_buf_slice(&shown));
+    lc_buf_free(&shown);
     return LC_OK;
   }
-  static const char *const pairs[] = {"<>", "!=", "<=", ">=", "=="};
+  static const char *const longer[] = {"<=>", "<>", "!=", "<=", ">=", "==", "=>", "||", "::", "->", "<<", ">>", "!~", "~*"};
   out->kind = TOKEN_SYMBOL;
-  l->at++;
-  for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-    if (c == (uint8_t)pairs[i][0] && peek(l, 0) == (uint8_t)pairs[i][1]) {
-      l->at++;
-      break;
+  size_t len = 1;
+  for (size_t i = 0; i < sizeof longer / sizeof *longer && len == 1; i++) {
+    size_t n = strlen(longer[i]);
+    if (l->sql.len - l->at >= n && memcmp(l->sql.data + l->at, longer[i], n) == 0) len = n;
+  }
+  l->at += len;
+  out->text = lc_slice(l->sql.data + start, len);
+  return LC_OK;
+}
+
+enum lc_status lexer_run(struct lc_arena *arena, struct lc_slice sql, struct token **tokens, uint32_t *n, struct lc_error *err) {
+  struct lexer l = {.sql = sql, .arena = arena};
+  uint32_t cap = 0;
+  struct token *list = NULL;
+  *n = 0;
+  for (;;) {
+    if (*n == cap) {
+      uint32_t more = cap ? cap * 2 : 64;
+      struct token *longer = lc_arena_alloc(arena, more * sizeof *longer);
+      if (!longer) return lc_fail(err, LC_NOMEM, "out of memory");
+      if (*n) memcpy(longer, list, *n * sizeof *list);
+      list = longer;
+      cap = more;
     }
-  out->text = lc_slice(l->sql.data + start, l->at - start);
+    struct token *t = &list[*n];
+    enum lc_status st = next(&l, t, err);
+    if (st != LC_OK) return st;
+    t->end = l.at;
+    ++*n;
+    if (t->kind == TOKEN_END) break;
+  }
+  *tokens = list;
   return LC_OK;
 }
 

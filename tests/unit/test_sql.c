@@ -85,7 +85,7 @@ static void test_rows(void **state) {
     struct lc_plan *plan;
     int rows = 0;
     caller.is_owner = strstr(cases[i].sql, " ev") != NULL;
-    if (lc_sql_compile(ds, lc_slice_str(cases[i].sql), LC_SQL_ONE_OFF, &caller, &plan, &err) != LC_OK) fail_msg("%s: %s", cases[i].sql, err.text);
+    if (lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str(cases[i].sql), LC_SQL_STATEMENT, &caller, &plan, &err) != LC_OK) fail_msg("%s: %s", cases[i].sql, err.text);
     assert_int_equal(lc_plan_run(plan, (struct lc_read_view){.ds = ds}, count_row, &rows, &err), LC_OK);
     if (rows != cases[i].rows) fail_msg("%s: expected %d rows, got %d", cases[i].sql, cases[i].rows, rows);
     lc_plan_free(plan);
@@ -123,17 +123,17 @@ static void test_errors(void **state) { /* spec/05 §4-§6 */
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct lc_plan *plan;
     err.text[0] = 0;
-    if (lc_sql_compile(ds, lc_slice_str(cases[i].sql), LC_SQL_ONE_OFF, &caller, &plan, &err) == LC_OK) fail_msg("accepted: %s", cases[i].sql);
+    if (lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str(cases[i].sql), LC_SQL_STATEMENT, &caller, &plan, &err) == LC_OK) fail_msg("accepted: %s", cases[i].sql);
     if (cases[i].text && strcmp(err.text, cases[i].text) != 0) fail_msg("%s\nexpected: %s\n     got: %s", cases[i].sql, cases[i].text, err.text);
   }
   struct lc_plan *plan;
-  assert_int_not_equal(lc_sql_compile(ds, lc_slice_str("SELECT id FROM players"), LC_SQL_SUBSCRIPTION, &caller, &plan, &err), LC_OK);
-  assert_int_not_equal(lc_sql_compile(ds, lc_slice_str("SELECT * FROM players LIMIT 5"), LC_SQL_SUBSCRIPTION, &caller, &plan, &err), LC_OK);
+  assert_int_not_equal(lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str("SELECT id FROM players"), LC_SQL_SUBSCRIPTION, &caller, &plan, &err), LC_OK);
+  assert_int_not_equal(lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str("SELECT * FROM players LIMIT 5"), LC_SQL_SUBSCRIPTION, &caller, &plan, &err), LC_OK);
   assert_string_equal(err.text, "Unsupported: SELECT * FROM players LIMIT 5");
   char deep[400];
   int n = snprintf(deep, sizeof deep, "SELECT * FROM players WHERE ");
   for (int i = 0; i < 60; i++) n += snprintf(deep + n, sizeof deep - (size_t)n, "(");
-  assert_int_not_equal(lc_sql_compile(ds, lc_slice_str(deep), LC_SQL_ONE_OFF, &caller, &plan, &err), LC_OK);
+  assert_int_not_equal(lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str(deep), LC_SQL_STATEMENT, &caller, &plan, &err), LC_OK);
   assert_string_equal(err.text, "sql parser error: recursion limit exceeded");
 }
 

@@ -1,0 +1,251 @@
+/* Owns: what a committed transaction changes in the subscribed queries (spec/05 §16-§19): which are concerned, their deltas, each evaluated and encoded once, and
+ * one message for each subscriber.
+ *
+ * A fragment of one relation has the changed rows that its conditions admit. For a join of R and S, with the new state R', S' and the net changes r+, r-, s+, s-:
+ *   inserts = r+ S'  +  R' s+  +  r+ s-  +  r- s+        deletes = r- S'  +  R' s-  +  r+ s+  +  r- s-
+ * as bags, equal rows then cancel one for one. An event table is never in R' and its rows are never deleted: it contributes r+ S' alone.
+ * Invariants: memory of an evaluation is one arena; it does not fail half-way: out of memory stops the process, since a client could not be told.
+ * Callers: the face.
+ */
+#include "live_internal.h"
+#include <stdlib.h>
+
+struct evaluation {
+  struct lc_live *live;
+  const struct lc_table_delta *table;
+  struct lc_slice row; bool is_insert;
+  struct query *hits, **last_hit;
+};
+
+static void *take(struct lc_live *l, size_t size) {
+  void *p = lc_arena_alloc(&l->arena, size);
+  if (!p) lc_panic("out of memory while evaluating subscriptions");
+  return p;
+}
+static void push(struct lc_live *l, struct rows *list, struct lc_slice row) {
+  if (list->n == list->cap) {
+    uint32_t cap = list->cap ? list->cap * 2 : 4;
+    struct lc_slice *more = take(l, cap * sizeof *more);
+    if (list->n) memcpy(more, list->rows, list->n * sizeof *more);
+    list->rows = more;
+    list->cap = cap;
+  }
+  list->rows[list->n++] = row;
+}
+
+/* The row may concern this relation of a query. */
+static void hit(void *ctx, struct occurrence *o) {
+  struct evaluation *e = ctx;
+  struct query *q = o->query;
+  if (q->plan && !lc_fragment_admits(q->plan, o->fragment, o->relation, e->row)) return;
+  if (o->stamp != e->live->stamp) {
+    o->stamp = e->live->stamp;
+    o->inserts = o->deletes = (struct rows){0};
+  }
+  push(e->live, e->is_insert ? &o->inserts : &o->deletes, e->row);
+  if (q->stamp == e->live->stamp) return;
+  q->stamp = e->live->stamp;
+  q->hit_next = NULL;
+  *e->last_hit = q;
+  e->last_hit = &q->hit_next;
+}
+
+/* ---- the delta of a fragment ---- */
+
+enum { ARG_HASH_BYTES = 32 };
+
+struct signed_row { struct lc_slice row; int32_t sign; };
+struct bag { struct lc_live *live; struct signed_row *rows; uint32_t n, cap; int32_t sign; };
+static bool to_bag(void *ctx, struct lc_slice row) {
+  struct bag *b = ctx;
+  if (b->n == b->cap) {
+    uint32_t cap = b->cap ? b->cap * 2 : 16;
+    struct signed_row *more = take(b->live, cap * sizeof *more);
+    if (b->n) memcpy(more, b->rows, b->n * sizeof *more);
+    b->rows = more;
+    b->cap = cap;
+  }
+  uint8_t *copy = take(b->live, row.len + 1);
+  memcpy(copy, row.data, row.len);
+  b->rows[b->n++] = (struct signed_row){lc_slice(copy, row.len), b->sign};
+  return true;
+}
+static int by_bytes(const void *a, const void *b) {
+  struct lc_slice x = ((const struct signed_row *)a)->row, y = ((const struct signed_row *)b)->row;
+  int c = memcmp(x.data, y.data, x.len < y.len ? x.len : y.len);
+  return c ? c : x.len < y.len ? -1 : x.len > y.len;
+}
+
+/* One term of the sum; NULL: the relation's table as it is now. False: the plan does not run any more. */
+static bool term(struct query *q, uint32_t fragment, const struct rows *r, const struct rows *s, int32_t sign, struct bag *out, struct lc_error *err) {
+  struct lc_sql_source sources[2] = {{.is_rows = r != NULL}, {.is_rows = s != NULL}};
+  if ((r && r->n == 0) || (s && s->n == 0)) return true;
+  if (r) sources[0].rows = r->rows, sources[0].n_rows = r->n;
+  if (s) sources[1].rows = s->rows, sources[1].n_rows = s->n;
+  out->sign = sign;
+  return lc_fragment_run(q->plan, fragment, (struct lc_read_view){.ds = out->live->ds}, sources, to_bag, out, err) == LC_OK;
+}
+
+static bool join_delta(struct lc_live *l, struct query *q, uint32_t fragment, const struct occurrence *r, const struct occurrence *s, struct part *p, struct lc_error *err) {
+  static const struct rows none;
+  bool has_r = r->stamp == l->stamp, has_s = s->stamp == l->stamp;
+  const struct rows *rp = has_r ? &r->inserts : &none, *rm = has_r ? &r->deletes : &none, *sp = has_s ? &s->inserts : &none, *sm = has_s ? &s->deletes : &none;
+  bool r_event = lc_fragment_table(q->plan, fragment, 0)->is_event, s_event = lc_fragment_table(q->plan, fragment, 1)->is_event;
+  struct bag b = {.live = l};
+  bool ok;
+  if (r_event || s_event) {
+    ok = (!r_event || term(q, fragment, rp, NULL, 1, &b, err)) && (!s_event || term(q, fragment, NULL, sp, 1, &b, err));
+  } else {
+    ok = term(q, fragment, rp, NULL, 1, &b, err) && term(q, fragment, NULL, sp, 1, &b, err) && term(q, fragment, rp, sm, 1, &b, err) && term(q, fragment, rm, sp, 1, &b, err) &&
+         term(q, fragment, rm, NULL, -1, &b, err) && term(q, fragment, NULL, sm, -1, &b, err) && term(q, fragment, rp, sp, -1, &b, err) && term(q, fragment, rm, sm, -1, &b, err);
+  }
+  if (b.n > 1) qsort(b.rows, b.n, sizeof *b.rows, by_bytes);
+  for (uint32_t i = 0, same; i < b.n && ok; i = same) {
+    int32_t sum = 0;
+    for (same = i; same < b.n && by_bytes(&b.rows[i], &b.rows[same]) == 0; same++) sum += b.rows[same].sign;
+    for (; sum > 0; sum--) lc_row_list_add(&p->inserts, b.rows[i].row);
+    for (; sum < 0; sum++) lc_row_list_add(&p->deletes, b.rows[i].row);
+  }
+  return ok;
+}
+
+static void add_rows(const struct rows *rows, bool is_view, struct lc_row_list *out) {
+  size_t skip = is_view ? ARG_HASH_BYTES : 0;
+  for (uint32_t i = 0; i < rows->n; i++) lc_row_list_add(out, lc_slice(rows->rows[i].data + skip, rows->rows[i].len - skip));
+}
+
+static void encode(const struct lc_table_info *t, struct part *p) {
+  lc_buf_clear(&p->encoded);
+  lc_row_list_encode(&p->inserts, &p->encoded);
+  size_t at = p->encoded.len;
+  lc_row_list_encode(&p->deletes, &p->encoded);
+  if (!lc_buf_ok(&p->encoded) || !lc_buf_ok(&p->inserts.rows) || !lc_buf_ok(&p->deletes.rows) || !lc_buf_ok(&p->inserts.offsets) || !lc_buf_ok(&p->deletes.offsets))
+    lc_panic("out of memory while encoding a delta of %u rows", p->inserts.n_rows + p->deletes.n_rows);
+  p->delta = (struct lc_query_delta){.table = t, .table_name = t->name, .is_event = t->is_event, .n_inserts = p->inserts.n_rows, .n_deletes = p->deletes.n_rows,
+                                     .inserts = lc_slice(p->encoded.data, at), .deletes = lc_slice(p->encoded.data + at, p->encoded.len - at)};
+}
+
+/* The parts of a query that have changed. False: it cannot be evaluated any more. */
+static bool evaluate_query(struct lc_live *l, struct query *q, struct lc_error *err) {
+  q->n_hit_parts = 0;
+  if (!q->plan) return lc_fail(err, LC_CONFLICT, "%s", q->error), false;
+  uint32_t at = 0;
+  for (uint32_t i = 0; i < q->n_parts; i++) {
+    struct part *p = &q->parts[i];
+    uint32_t n = lc_fragment_n_relations(q->plan, i);
+    const struct occurrence *o = &q->occurrences[at];
+    const struct lc_table_info *t = lc_plan_table(q->plan);
+    at += n;
+    p->is_hit = false;
+    lc_row_list_clear(&p->inserts);
+    lc_row_list_clear(&p->deletes);
+    if (n == 1 && o->stamp == l->stamp) {
+      add_rows(&o->inserts, t->view != NULL, &p->inserts);
+      add_rows(&o->deletes, t->view != NULL, &p->deletes);
+    } else if (n == 2 && (o[0].stamp == l->stamp || o[1].stamp == l->stamp) && !join_delta(l, q, i, &o[0], &o[1], p, err)) {
+      return false;
+    }
+    p->is_hit = p->inserts.n_rows || p->deletes.n_rows;
+    if (!p->is_hit) continue;
+    encode(t, p);
+    q->n_hit_parts++;
+  }
+  return true;
+}
+
+/* ---- telling the subscribers ---- */
+
+static int by_table_name(const void *a, const void *b) {
+  const struct lc_query_delta *x = *(const struct lc_query_delta *const *)a, *y = *(const struct lc_query_delta *const *)b;
+  int c = memcmp(x->table_name.data, y->table_name.data, x->table_name.len < y->table_name.len ? x->table_name.len : y->table_name.len);
+  return c ? c : x->table_name.len < y->table_name.len ? -1 : x->table_name.len > y->table_name.len;
+}
+
+static void tell(struct lc_live *l, struct subscriber *s, const struct lc_live_sink *sink) {
+  uint32_t n_sets = 0, n = 0;
+  for (struct set *set = s->sets; set; set = set->next) n_sets += set->n_hits > 0 && !set->has_failed;
+  struct lc_set_update *updates = take(l, (n_sets + 1) * sizeof *updates);
+  for (struct set *set = s->sets; set; set = set->next) {
+    uint32_t n_hits = set->n_hits, k = 0;
+    set->n_hits = 0;
+    if (!n_hits || set->has_failed) continue;
+    const struct lc_query_delta **deltas = take(l, n_hits * sizeof(void *));
+    for (uint32_t i = 0; i < set->n && k < n_hits; i++) {
+      struct query *q = set->links[i].query;
+      for (uint32_t j = 0; q->stamp == l->stamp && q->n_hit_parts && j < q->n_parts; j++)
+        if (q->parts[j].is_hit) deltas[k++] = &q->parts[j].delta;
+    }
+    if (k > 1) qsort(deltas, k, sizeof *deltas, by_table_name);
+    updates[n++] = (struct lc_set_update){set->id, k, deltas};
+  }
+  if (n) sink->update(sink->ctx, s->client, updates, n);
+}
+
+/* The sets of a query that cannot be evaluated any more end; their clients hear of it before the updates of the transaction (spec/05 §19). */
+static void fail_sets(struct lc_live *l, struct query *q, const char *text, const struct lc_live_sink *sink, struct set **failed) {
+  struct lc_buf b = {0};
+  lc_buf_printf(&b, "%s, executing: `%.*s`", text, (int)q->sql.len, (const char *)q->sql.data);
+  char *whole = lc_arena_strdup(&l->arena, lc_buf_slice(&b));
+  lc_buf_free(&b);
+  for (struct link *k = q->links; k; k = k->query_next) {
+    struct set *set = k->set;
+    if (set->has_failed) continue;
+    set->has_failed = true;
+    struct set **at = &set->subscriber->sets;
+    while (*at != set) at = &(*at)->next;
+    *at = set->next;
+    set->next = *failed;
+    *failed = set;
+    sink->failed(sink->ctx, set->subscriber->client, set->id, whole ? whole : text);
+  }
+}
+
+void lc_live_evaluate(struct lc_live *l, const struct lc_tx_delta *delta, const struct lc_live_sink *sink) {
+  struct evaluation e = {.live = l, .last_hit = &e.hits};
+  struct subscriber *touched = NULL;
+  struct set *failed = NULL;
+  if (l->n_queries == 0) return;
+  live_follow_schema(l);
+  l->stamp++;
+  for (uint32_t i = 0; i < delta->n_tables; i++) {
+    const struct lc_table_delta *d = e.table = &delta->tables[i];
+    struct table_interest *t = interest_of(&l->interest, d->table_id);
+    if (!t || !d->table) continue;
+    for (uint32_t k = 0; k < d->n_inserts + d->n_deletes; k++) {
+      e.is_insert = k < d->n_inserts;
+      e.row = e.is_insert ? d->inserts[k] : d->deletes[k - d->n_inserts];
+      interest_match(t, d->table->row_type, e.row, hit, &e);
+    }
+  }
+  for (struct query *q = e.hits; q; q = q->hit_next) {
+    struct lc_error err = {0};
+    if (!evaluate_query(l, q, &err)) {
+      q->n_hit_parts = 0;
+      fail_sets(l, q, err.text, sink, &failed);
+      continue;
+    }
+    for (struct link *k = q->n_hit_parts ? q->links : NULL; k; k = k->query_next) {
+      struct subscriber *s = k->set->subscriber;
+      k->set->n_hits += q->n_hit_parts;
+      if (s->is_hit) continue;
+      s->is_hit = true;
+      s->hit_next = touched;
+      touched = s;
+    }
+  }
+  for (struct subscriber *s = touched; s; s = s->hit_next) {
+    tell(l, s, sink);
+    s->is_hit = false;
+  }
+  for (struct query *q = e.hits; q; q = q->hit_next)
+    for (uint32_t i = 0; q->n_hit_parts && i < q->n_parts; i++)
+      for (int k = 0; q->parts[i].is_hit && k < 3; k++) lc_buf_free(&q->parts[i].delta.cached[k]);
+  while (failed) {
+    struct set *set = failed;
+    struct subscriber *s = set->subscriber;
+    failed = set->next;
+    live_set_free(l, set);
+    live_drop_empty_subscriber(l, s);
+  }
+  lc_arena_reset(&l->arena);
+}
