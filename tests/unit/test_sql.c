@@ -1,143 +1,306 @@
-/* SELECT over one table: results, literals and error texts of spec/05. The table is `players` of module G2 (spec/01 appendix). */
-#include "golden_modules.h"
+/* Runs tests/conformance/sql.case (the file's head explains its lines) against sql/ over a datastore: results, texts, changes. Then what a file of text
+ * cannot hold: statements at the limits of length and depth, a failing allocation at each place, and random text. */
+#include "def_text.h"
+#include "engine/engine.h"
 #include "sql/sql.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
-#include <stdio.h>
 
-static struct lc_datastore *ds;
-static struct lc_module_def *def;
 static struct lc_error err;
-static struct lc_sql_caller caller = {.is_owner = false};
+static struct lc_datastore *ds;
+static struct lc_sql_caller caller;
+static enum lc_sql_language language;
 
-static int set_up(void **state) {
-  (void)state;
-  uint8_t bytes[4096];
-  struct lc_buf row = {0};
-  struct lc_module_facts facts = {.program_bytes = lc_slice_str("x")};
+static void store_new(const char *definition) {
+  static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
   const struct lc_tx_delta *delta;
-  if (!lc_hex_decode(g2_hex, strlen(g2_hex), bytes) || lc_module_def_decode(lc_slice(bytes, strlen(g2_hex) / 2), &def, &err) != LC_OK) return 1;
-  if (lc_datastore_new(&lc_env_system, &ds, &err) != LC_OK) return 1;
+  struct lc_module_def *def = def_text(definition);
+  if (ds) lc_datastore_free(ds);
+  assert_int_equal(lc_datastore_new(&lc_env_system, &ds, &err), LC_OK);
   struct lc_tx *tx = lc_tx_begin(ds);
-  if (lc_schema_create(tx, def, &facts, &err) != LC_OK) return 1;
-  for (uint32_t i = 1; i <= 10; i++) { /* id, name, level_2, c, o, ts, arr, u, r */
-    char name[16];
-    lc_buf_clear(&row);
-    lc_buf_u64(&row, i);
-    snprintf(name, sizeof name, "p%u", i);
-    lc_buf_bsatn_str(&row, name);
-    lc_buf_u32(&row, i % 3);
-    lc_buf_u8(&row, 0);
-    lc_buf_u8(&row, 1);
-    lc_buf_u64(&row, 0);
-    lc_buf_u32(&row, 0);
-    lc_buf_u64(&row, 0);
-    lc_buf_u64(&row, 0);
-    lc_buf_u8(&row, 0);
-    lc_buf_u8(&row, 9);
-    if (lc_tx_insert(tx, lc_datastore_table_by_name(ds, lc_slice_str("players"))->table_id, lc_buf_slice(&row), NULL, NULL, &err) != LC_ERRNO_OK) return 1;
-  }
+  if (lc_schema_create(tx, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
+  lc_tx_commit(tx, &delta);
+  lc_tx_delta_release(ds, delta);
+  lc_module_def_free(def);
+}
+static void store_row(const char *table, const char *json) {
+  struct lc_buf row = {0};
+  const struct lc_tx_delta *delta;
+  const struct lc_table_info *t = lc_datastore_table_by_name(ds, lc_slice_str(table));
+  if (!t) fail_msg("no table %s", table);
+  if (lc_json_parse_args(lc_slice_str(json), t->row_type, NULL, &row, &err) != LC_OK) fail_msg("%s: %s", json, err.text);
+  struct lc_tx *tx = lc_tx_begin(ds);
+  if (lc_tx_insert(tx, t->table_id, lc_buf_slice(&row), NULL, NULL, &err) != LC_ERRNO_OK) fail_msg("%s: %s", json, err.text);
   lc_tx_commit(tx, &delta);
   lc_tx_delta_release(ds, delta);
   lc_buf_free(&row);
-  return 0;
-}
-static int tear_down(void **state) {
-  (void)state;
-  lc_datastore_free(ds);
-  lc_module_def_free(def);
-  return 0;
 }
 
-static bool count_row(void *ctx, struct lc_slice row) {
-  (void)row;
-  ++*(int *)ctx;
+struct results { const struct lc_type *type; uint32_t n; char text[64][256]; };
+static bool add_result(void *ctx, struct lc_slice row) {
+  struct results *r = ctx;
+  struct lc_buf text = {0};
+  struct lc_reader reader = lc_reader(row);
+  if (r->n == 64) return true; /* more than a case names */
+  if (lc_json_write_value(&text, r->type, NULL, &reader, LC_JSON_U, &err) != LC_OK) fail_msg("result row: %s", err.text);
+  assert_int_equal(lc_reader_left(&reader), 0);
+  snprintf(r->text[r->n++], sizeof r->text[0], "%.*s", (int)text.len, (char *)text.data);
+  lc_buf_free(&text);
   return true;
 }
 
-static void test_rows(void **state) {
-  (void)state;
-  static const struct { const char *sql; int rows; } cases[] = {
-      {"SELECT * FROM players", 10},
-      {"select players.* from players", 10},
-      {"SELECT * FROM player", 10}, /* by accessor */
-      {"SELECT * FROM players WHERE id = 3", 1},
-      {"SELECT * FROM players WHERE id = '3'", 1},
-      {"SELECT * FROM players WHERE id = 0x3", 1},
-      {"SELECT * FROM players WHERE 3 = id AND name = 'p3'", 1},
-      {"SELECT * FROM players WHERE id = 3 AND name = 'p4'", 0},
-      {"SELECT * FROM players WHERE name = 'p4' OR id = 3", 2},
-      {"SELECT * FROM players WHERE level_2 = 1", 4},
-      {"SELECT * FROM players WHERE level_2 <> 1", 6},
-      {"SELECT * FROM players WHERE id > 7.0", 3},
-      {"SELECT * FROM players WHERE id >= 1e1", 1},
-      {"SELECT * FROM players WHERE (id < 3 OR id > 9) AND level_2 = 1", 2},
-      {"SELECT * FROM players WHERE (id = 1) = true", 1},
-      {"SELECT * FROM players WHERE true", 10},
-      {"SELECT * FROM players p WHERE p.id = 2 -- comment", 1},
-      {"SELECT p.* FROM players AS p /* a /* nested */ one */ WHERE \"p\".\"id\" = 2;", 1},
-      {"SELECT id, name AS n FROM players LIMIT 4", 4},
-      {"SELECT COUNT(*) AS n FROM players WHERE id < 5", 1},
-      {"SELECT * FROM st_table WHERE table_name = 'st_client'", 1},
-      {"SELECT * FROM ev", 0}};
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    struct lc_plan *plan;
-    int rows = 0;
-    caller.is_owner = strstr(cases[i].sql, " ev") != NULL;
-    if (lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str(cases[i].sql), LC_SQL_STATEMENT, &caller, &plan, &err) != LC_OK) fail_msg("%s: %s", cases[i].sql, err.text);
-    assert_int_equal(lc_plan_run(plan, (struct lc_read_view){.ds = ds}, count_row, &rows, &err), LC_OK);
-    if (rows != cases[i].rows) fail_msg("%s: expected %d rows, got %d", cases[i].sql, cases[i].rows, rows);
-    lc_plan_free(plan);
-  }
-  caller.is_owner = false;
-}
-
-static void test_errors(void **state) { /* spec/05 §4-§6 */
-  (void)state;
-  static const struct { const char *sql, *text; } cases[] = {
-      {"", "Empty SQL query"},
-      {"selec * from players", "sql parser error: Expected an SQL statement, found: selec at Line: 1, Column 1"},
-      {"SELECT * FROM", "sql parser error: Expected identifier, found: EOF"},
-      {"SELECT * FROM players WHERE", "sql parser error: Expected an expression:, found: EOF"},
-      {"SELECT *", "A FROM clause is required"},
-      {"SELECT * FROM players, ev", "Implicit joins are not supported"},
-      {"SELECT * FROM nope", "no such table: `nope`. If the table exists, it may be marked private."},
-      {"SELECT * FROM ev", "no such table: `ev`. If the table exists, it may be marked private."},
-      {"SELECT * FROM players WHERE nope = 1", "`nope` is not in scope"},
-      {"SELECT * FROM players AS r WHERE players.id = 1", "`players` is not in scope"},
-      {"SELECT * FROM players WHERE id = 'x'", "The literal expression `x` cannot be parsed as type `U64`"},
-      {"SELECT * FROM players WHERE id = 0.1", "The literal expression `0.1` cannot be parsed as type `U64`"},
-      {"SELECT * FROM players WHERE id = 0xFF", "The literal expression `FF` cannot be parsed as type `U64`"},
-      {"SELECT * FROM players WHERE level_2", "Unexpected type: (expected) I32 != Bool (inferred)"},
-      {"SELECT * FROM players WHERE id = true", "Unexpected type: (expected) Bool != U64 (inferred)"},
-      {"SELECT * FROM players WHERE 1 = 1", "Cannot resolve type for literal expression"},
-      {"SELECT * FROM players WHERE name = 'x", "sql parser error: Unterminated string literal at Line: 1, Column 36"},
-      {"SELECT * FROM players WHERE o = 1", NULL},
-      {"SELECT id, id FROM players", "Duplicate name `id`"},
-      {"SELECT COUNT(*) FROM players", "Aggregate expressions must have column aliases"},
-      {"SELECT *, id FROM players", "Mixed wildcard projections are not supported"},
-      {"SELECT * FROM players LIMIT 1.5", "The literal expression `1.5` cannot be parsed as type `U64`"},
-      {"SELECT * FROM players WHERE id = 1e999999999", "The literal expression `1e999999999` cannot be parsed as type `U64`"},
-      {"SELECT * FROM players WHERE id = :other", "Unsupported literal expression: :other"}};
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    struct lc_plan *plan;
-    err.text[0] = 0;
-    if (lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str(cases[i].sql), LC_SQL_STATEMENT, &caller, &plan, &err) == LC_OK) fail_msg("accepted: %s", cases[i].sql);
-    if (cases[i].text && strcmp(err.text, cases[i].text) != 0) fail_msg("%s\nexpected: %s\n     got: %s", cases[i].sql, cases[i].text, err.text);
-  }
+/* One statement. LC_OK: *results or *counts are filled. Else err.text. */
+static enum lc_status run(const char *sql, struct results *results, struct lc_dml_counts *counts) {
+  struct lc_read_view view = {.ds = ds};
   struct lc_plan *plan;
-  assert_int_not_equal(lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str("SELECT id FROM players"), LC_SQL_SUBSCRIPTION, &caller, &plan, &err), LC_OK);
-  assert_int_not_equal(lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str("SELECT * FROM players LIMIT 5"), LC_SQL_SUBSCRIPTION, &caller, &plan, &err), LC_OK);
-  assert_string_equal(err.text, "Unsupported: SELECT * FROM players LIMIT 5");
-  char deep[400];
-  int n = snprintf(deep, sizeof deep, "SELECT * FROM players WHERE ");
-  for (int i = 0; i < 60; i++) n += snprintf(deep + n, sizeof deep - (size_t)n, "(");
-  assert_int_not_equal(lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str(deep), LC_SQL_STATEMENT, &caller, &plan, &err), LC_OK);
-  assert_string_equal(err.text, "sql parser error: recursion limit exceeded");
+  uint64_t limit;
+  memset(counts, 0, sizeof *counts);
+  results->n = 0;
+  err.text[0] = 0;
+  enum lc_status st = lc_sql_compile(view, lc_slice_str(sql), language, &caller, &plan, &err);
+  if (st != LC_OK) return st;
+  if (lc_plan_kind(plan) == LC_SQL_SELECT || lc_plan_kind(plan) == LC_SQL_COUNT) {
+    uint64_t estimate = lc_plan_estimate(plan, view, &limit);
+    results->type = lc_plan_row_type(plan);
+    if ((st = lc_plan_check_limit(estimate, limit, &err)) == LC_OK) st = lc_plan_run(plan, view, add_result, results, &err);
+  } else {
+    struct lc_tx *tx = lc_tx_begin(ds);
+    const struct lc_tx_delta *delta;
+    if ((st = lc_plan_change(plan, view, tx, counts, &err)) == LC_OK) {
+      lc_tx_commit(tx, &delta);
+      lc_tx_delta_release(ds, delta);
+    } else lc_tx_rollback(tx);
+  }
+  struct lc_buf explained = {0};
+  lc_plan_explain(plan, view, &explained);
+  assert_true(explained.len > 0 && explained.data[explained.len - 1] == '\n');
+  lc_buf_free(&explained);
+  lc_plan_free(plan);
+  return st;
 }
 
+/* Does text match a pattern in which * stands for anything? */
+static bool is_like(const char *pattern, const char *text) {
+  for (; *pattern; pattern++, text++) {
+    if (*pattern == '*') {
+      for (;; text++) {
+        if (is_like(pattern + 1, text)) return true;
+        if (!*text) return false;
+      }
+    }
+    if (*pattern != *text) return false;
+  }
+  return !*text;
+}
+
+static char *next_line(FILE *f, char *line, size_t size) {
+  if (!fgets(line, (int)size, f)) return NULL;
+  line[strcspn(line, "\n")] = 0;
+  return line;
+}
+static const char *after(const char *line, const char *word) {
+  size_t n = strlen(word);
+  return strncmp(line, word, n) == 0 && (line[n] == ' ' || !line[n]) ? line + n + (line[n] == ' ') : NULL;
+}
+
+static uint32_t n_failures;
+#define complain(...) (print_error(__VA_ARGS__), print_error("\n"), n_failures++)
+
+static void test_cases(void **state) {
+  (void)state;
+  FILE *f = fopen("tests/conformance/sql.case", "r");
+  char line[4096], definition[4096], sql[4096], at[64];
+  struct results results;
+  struct lc_dml_counts counts;
+  bool wanted[64];
+  uint32_t n_cases = 0, line_no = 0;
+  assert_non_null(f);
+  char *l = next_line(f, line, sizeof line);
+  while (l) {
+    const char *rest;
+    bool is_sql = false;
+    line_no++;
+    snprintf(at, sizeof at, "sql.case:%u", line_no);
+    if (!*l || *l == '#') {
+      l = next_line(f, line, sizeof line);
+      continue;
+    }
+    if (after(l, "schema")) {
+      size_t n = 0;
+      for (definition[0] = 0; (l = next_line(f, line, sizeof line)) && *l == ' '; line_no++) n += (size_t)snprintf(definition + n, sizeof definition - n, "%s\n", l);
+      store_new(definition);
+      continue;
+    }
+    if ((rest = after(l, "row"))) {
+      char *json = strchr(rest, ' ');
+      assert_non_null(json);
+      *json = 0;
+      store_row(rest, json + 1);
+    } else if ((rest = after(l, "as"))) {
+      caller = (struct lc_sql_caller){.is_owner = strcmp(rest, "owner") == 0};
+      memset(caller.identity.bytes, caller.is_owner ? 1 : *rest == 'A' ? 0xaa : 0xbb, sizeof caller.identity.bytes);
+    } else if ((rest = after(l, "in"))) {
+      language = *rest == 'q' ? LC_SQL_QUERY : strcmp(rest, "subscription") == 0 ? LC_SQL_SUBSCRIPTION : LC_SQL_STATEMENT;
+    } else if ((rest = after(l, "sql"))) {
+      snprintf(sql, sizeof sql, "%s", rest);
+      is_sql = true;
+    } else fail_msg("%s: what is '%s'?", at, l);
+    l = next_line(f, line, sizeof line);
+    if (!is_sql) continue;
+    enum lc_status st = run(sql, &results, &counts);
+    uint32_t n_expected = 0, n_lines = 0;
+    bool is_list = false;
+    memset(wanted, 0, sizeof wanted);
+    for (; l && *l == ' '; l = next_line(f, line, sizeof line), n_lines++) {
+      const char *w = l + strspn(l, " ");
+      line_no++;
+      if ((rest = after(w, "error"))) {
+        if (st == LC_OK || strcmp(err.text, rest) != 0) complain("%s: %s\nexpected: %s\n     got: %s", at, sql, rest, st == LC_OK ? "no error" : err.text);
+        continue;
+      }
+      if ((rest = after(w, "error-like"))) {
+        if (st == LC_OK || !is_like(rest, err.text)) complain("%s: %s\nexpected: %s\n     got: %s", at, sql, rest, st == LC_OK ? "no error" : err.text);
+        continue;
+      }
+      if (st != LC_OK) {
+        complain("%s: %s: %s", at, sql, err.text);
+        continue;
+      }
+      if ((rest = after(w, "="))) {
+        uint32_t i = 0;
+        while (i < results.n && (wanted[i] || strcmp(results.text[i], rest) != 0)) i++;
+        if (i == results.n) {
+          complain("%s: %s\nno row %s among %u; the first is %s", at, sql, rest, results.n, results.n ? results.text[0] : "none");
+          continue;
+        }
+        wanted[i] = true;
+        n_expected++;
+        is_list = true;
+      } else if ((rest = after(w, "rows"))) {
+        if (results.n != strtoul(rest, NULL, 10)) complain("%s: %s: %u rows, not %s", at, sql, results.n, rest);
+      } else if (after(w, "none")) {
+        if (results.n) complain("%s: %s: %u rows, not none", at, sql, results.n);
+      } else if ((rest = after(w, "changes"))) {
+        char got[80];
+        snprintf(got, sizeof got, "%llu %llu %llu", (unsigned long long)counts.inserted, (unsigned long long)counts.deleted, (unsigned long long)counts.updated);
+        if (strcmp(got, rest) != 0) complain("%s: %s: changes %s, not %s", at, sql, got, rest);
+      } else if (!after(w, "ok")) complain("%s: what is '%s'?", at, l);
+    }
+    if (!n_lines) complain("%s: nothing is expected of %s", at, sql);
+    if (is_list && n_expected != results.n) complain("%s: %s: %u rows, not %u", at, sql, results.n, n_expected);
+    n_cases++;
+  }
+  fclose(f);
+  print_message("%u statements\n", n_cases);
+  assert_int_equal(n_failures, 0);
+  assert_true(n_cases > 150);
+}
+
+/* §25 number 16: how long and how deep. */
+static void test_limits(void **state) {
+  (void)state;
+  struct results results;
+  struct lc_dml_counts counts;
+  struct lc_buf sql = {0};
+  store_new("table t\n col u32 u32\n col b bool\n");
+  caller = (struct lc_sql_caller){.is_owner = true};
+  language = LC_SQL_QUERY;
+  for (uint32_t terms = 1600; terms <= 1601; terms++) {
+    lc_buf_clear(&sql);
+    lc_buf_str(&sql, "select * from t where u32 = 0");
+    for (uint32_t i = 1; i < terms; i++) lc_buf_printf(&sql, " or u32 = %u", i);
+    lc_buf_u8(&sql, 0);
+    enum lc_status st = run((char *)sql.data, &results, &counts);
+    if (terms == 1600 && st != LC_OK) fail_msg("1600 terms: %s", err.text);
+    if (terms == 1601) assert_string_equal(err.text, "Recursion limit exceeded, `sql-parser::parse_expr`");
+  }
+  for (uint32_t depth = 47; depth <= 48; depth++) {
+    lc_buf_clear(&sql);
+    lc_buf_str(&sql, "select * from t where ");
+    for (uint32_t i = 0; i < depth; i++) lc_buf_u8(&sql, '(');
+    lc_buf_str(&sql, "b");
+    for (uint32_t i = 0; i < depth; i++) lc_buf_u8(&sql, ')');
+    lc_buf_u8(&sql, 0);
+    enum lc_status st = run((char *)sql.data, &results, &counts);
+    if (depth == 47 && st != LC_OK) fail_msg("47 parentheses: %s", err.text);
+    if (depth == 48) assert_string_equal(err.text, "sql parser error: recursion limit exceeded");
+  }
+  for (size_t length = LC_SQL_MAX_BYTES; length <= LC_SQL_MAX_BYTES + 1; length++) {
+    lc_buf_clear(&sql);
+    lc_buf_str(&sql, "select * from t");
+    while (sql.len < length) lc_buf_u8(&sql, ' ');
+    lc_buf_u8(&sql, 0);
+    enum lc_status st = run((char *)sql.data, &results, &counts);
+    if (length == LC_SQL_MAX_BYTES && st != LC_OK) fail_msg("%zu bytes: %s", length, err.text);
+    if (length > LC_SQL_MAX_BYTES && (st == LC_OK || !is_like("SQL query exceeds maximum allowed length: \"select * from t *...\"", err.text))) fail_msg("%zu bytes: %s", length, st == LC_OK ? "accepted" : err.text);
+  }
+  lc_buf_free(&sql);
+}
+
+static uint32_t next_random(uint64_t *x, uint64_t limit) {
+  *x = *x * 6364136223846793005u + 1442695040888963407u;
+  return (uint32_t)((*x >> 33) % limit);
+}
+/* The statements of the case file, cut up and put together wrongly: an answer or a text, never more (the sanitizers watch). LC_FUZZ_SEED and LC_FUZZ_ROUNDS
+ * make it another or longer one. */
+static void test_random_text(void **state) {
+  (void)state;
+  enum { MAX_STATEMENTS = 512, MAX_WORDS = 40 };
+  static char statements[MAX_STATEMENTS][512], line[4096];
+  static const char *const more[] = {"'x'", "0x12", "1e3", "-1", ":sender", "*", "(", ")", "--", "/*", "*/", "\"t\"", "null", ";", "\xff", "\xc3\xa9", "X'ab'", "`t`", "::", "order", "by", "union", "1e-400", "1e400", "''", "."};
+  const char *seed_text = getenv("LC_FUZZ_SEED"), *rounds_text = getenv("LC_FUZZ_ROUNDS");
+  uint64_t x = seed_text ? strtoull(seed_text, NULL, 10) : 1, rounds = rounds_text ? strtoull(rounds_text, NULL, 10) : 20000;
+  struct results results;
+  struct lc_dml_counts counts;
+  uint32_t n_statements = 0, n_accepted = 0;
+  print_message("LC_FUZZ_SEED=%llu LC_FUZZ_ROUNDS=%llu\n", (unsigned long long)x, (unsigned long long)rounds);
+  FILE *f = fopen("tests/conformance/sql.case", "r");
+  assert_non_null(f);
+  while (next_line(f, line, sizeof line) && n_statements < MAX_STATEMENTS)
+    if (after(line, "sql")) snprintf(statements[n_statements++], sizeof statements[0], "%.500s", after(line, "sql"));
+  fclose(f);
+  store_new("table t\n col u32 u32 pk\n col i32 i32\n col f32 f32\n col str string\n col b bool\n col ts timestamp\n col arr [string]\ntable s\n col id identity\n col u32 u32 index\n col bytes [u8]\n"
+            "table p\n col a u32\n col b u32 index\n rls select * from p where a = 1\n rls select p.* from p join q on p.b = q.id\ntable q\n col id u32 pk auto\n col name string unique\n");
+  store_row("t", "[1, 2, 0.5, \"x\", true, [5], []]");
+  store_row("s", "[[\"0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"], 1, \"12\"]");
+  for (uint64_t round = 0; round < rounds; round++) {
+    char sql[4096], a[512], b[512], *words[2][MAX_WORDS], *save;
+    size_t n = 0;
+    uint32_t n_words[2] = {0, 0}, cut;
+    snprintf(a, sizeof a, "%s", statements[next_random(&x, n_statements)]);
+    snprintf(b, sizeof b, "%s", statements[next_random(&x, n_statements)]);
+    for (int k = 0; k < 2; k++)
+      for (char *w = strtok_r(k ? b : a, " ", &save); w && n_words[k] < MAX_WORDS; w = strtok_r(NULL, " ", &save)) words[k][n_words[k]++] = w;
+    if (!n_words[0] || !n_words[1]) continue;
+    cut = next_random(&x, 3) ? n_words[0] : next_random(&x, n_words[0]); /* the head of one, perhaps the tail of another, words lost, doubled and put in */
+    for (int k = 0; k < 2; k++)
+      for (uint32_t i = k ? next_random(&x, n_words[1]) : 0; i < (k ? n_words[1] : cut) && (!k || cut < n_words[0]); i++) {
+        uint32_t dice = next_random(&x, 40);
+        if (dice == 0) continue;
+        const char *word = dice == 1 ? more[next_random(&x, sizeof more / sizeof *more)] : words[k][i];
+        for (uint32_t times = dice == 2 ? 2 : 1; times; times--) n += (size_t)snprintf(sql + n, sizeof sql - n, "%s ", word);
+      }
+    if (!n) continue;
+    if (next_random(&x, 10) == 0) {
+      uint32_t place = next_random(&x, n);
+      sql[place] = (char)(1 + next_random(&x, 255));
+    }
+    language = (enum lc_sql_language)next_random(&x, 3);
+    caller.is_owner = next_random(&x, 2);
+    if (run(sql, &results, &counts) == LC_OK) n_accepted++;
+    else if (!err.text[0]) fail_msg("no text for: %s", sql);
+  }
+  print_message("%u accepted\n", n_accepted);
+  assert_true(n_accepted > rounds / 20);
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  lc_datastore_free(ds);
+  return 0;
+}
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_errors)};
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_limits), cmocka_unit_test(test_random_text)};
+  return cmocka_run_group_tests(tests, NULL, tear_down);
 }
