@@ -9,13 +9,19 @@ struct lc_arena_block {
 };
 
 void *lc_arena_alloc_slow(struct lc_arena *a, size_t size_bytes) {
-  if (size_bytes > SIZE_MAX - 64) return NULL;
+  if (size_bytes > SIZE_MAX - 64) {
+    a->failed = true;
+    return NULL;
+  }
   size_t need = (size_bytes + 15u) & ~(size_t)15u;
   size_t size = a->head ? a->head->size_bytes * 2 : FIRST_BLOCK_BYTES;
   if (size > MAX_BLOCK_BYTES) size = MAX_BLOCK_BYTES;
   if (size < need) size = need;
   struct lc_arena_block *block = lc_alloc(sizeof *block + size);
-  if (!block) return NULL;
+  if (!block) {
+    a->failed = true;
+    return NULL;
+  }
   block->size_bytes = size;
   block->next = a->head;
   a->head = block;
@@ -26,7 +32,10 @@ void *lc_arena_alloc_slow(struct lc_arena *a, size_t size_bytes) {
 }
 
 void *lc_arena_alloc_zero(struct lc_arena *a, size_t count, size_t size_bytes) {
-  if (size_bytes && count > SIZE_MAX / size_bytes) return NULL;
+  if (size_bytes && count > SIZE_MAX / size_bytes) {
+    a->failed = true;
+    return NULL;
+  }
   void *p = lc_arena_alloc(a, count * size_bytes);
   if (p) memset(p, 0, count * size_bytes);
   return p;
@@ -47,7 +56,16 @@ struct lc_slice lc_arena_copy(struct lc_arena *a, struct lc_slice bytes) {
   return lc_slice(copy, bytes.len);
 }
 
+struct lc_slice lc_arena_take(struct lc_arena *a, struct lc_buf *b) {
+  char *copy = lc_buf_ok(b) ? lc_arena_strdup(a, lc_buf_slice(b)) : NULL;
+  struct lc_slice taken = copy ? lc_slice(copy, b->len) : lc_slice(NULL, 0);
+  if (!copy) a->failed = true;
+  lc_buf_free(b);
+  return taken;
+}
+
 void lc_arena_reset(struct lc_arena *a) {
+  a->failed = false;
   struct lc_arena_block *keep = a->head;
   if (!keep) return;
   for (struct lc_arena_block *b = keep->next, *next; b; b = next) {

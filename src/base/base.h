@@ -158,6 +158,7 @@ struct lc_arena {
   struct lc_arena_block *head;
   uint8_t *at, *end;
   size_t total_bytes; /* handed out since the last reset */
+  bool failed;        /* an allocation was refused since then: for callers that check once at the end */
 };
 void *lc_arena_alloc_slow(struct lc_arena *a, size_t size_bytes) LC_NODISCARD;
 static inline void *lc_arena_alloc(struct lc_arena *a, size_t size_bytes) { /* NULL when out of memory */
@@ -166,6 +167,8 @@ static inline void *lc_arena_alloc(struct lc_arena *a, size_t size_bytes) { /* N
   return lc_arena_alloc_slow(a, size_bytes);
 }
 void *lc_arena_alloc_zero(struct lc_arena *a, size_t count, size_t size_bytes) LC_NODISCARD;
+/* A copy of what b holds, with a NUL behind it; frees b. Out of memory, or b failed: data is NULL, and the arena has failed. */
+struct lc_slice lc_arena_take(struct lc_arena *a, struct lc_buf *b) LC_NODISCARD;
 char *lc_arena_strdup(struct lc_arena *a, struct lc_slice text) LC_NODISCARD;          /* NUL-terminated */
 struct lc_slice lc_arena_copy(struct lc_arena *a, struct lc_slice bytes) LC_NODISCARD; /* data NULL when out of memory */
 void lc_arena_reset(struct lc_arena *a); /* keeps the first block */

@@ -39,10 +39,8 @@ static bool compile_insert(struct check *k, const struct ast *a, const struct lc
       struct lc_slice value;
       if ((ok = value_for(k, a->rows[i][c], t->row_type->fields[c].type, &value))) lc_buf_slice_append(&row, value);
     }
-    if (ok && (!lc_buf_ok(&row) || (row.len && !(plan->rows[plan->n_rows] = lc_arena_copy(&plan->arena, lc_buf_slice(&row))).data))) ok = lc_fail(k->err, LC_NOMEM, "out of memory") == LC_OK;
-    lc_buf_free(&row);
-    if (!ok) return false;
-    plan->n_rows++;
+    plan->rows[plan->n_rows] = lc_arena_take(&plan->arena, &row);
+    if (!ok || !plan->rows[plan->n_rows++].data) return false;
   }
   return true;
 }
@@ -105,10 +103,10 @@ static bool compile_set(struct check *k, const struct ast *a) {
   lc_buf_bsatn_str(&row, name);
   lc_buf_u8(&row, tag_u64);
   lc_buf_slice_append(&row, value);
-  if ((k->plan->rows = check_take(k, 1, sizeof *k->plan->rows))) k->plan->rows[k->plan->n_rows++] = lc_arena_copy(&k->plan->arena, lc_buf_slice(&row));
-  bool ok = lc_buf_ok(&row) && k->plan->rows && k->plan->rows[0].data;
-  lc_buf_free(&row);
-  return ok || (lc_fail(k->err, LC_NOMEM, "out of memory"), false);
+  struct lc_slice taken = lc_arena_take(&k->plan->arena, &row);
+  if (!taken.data || !(k->plan->rows = check_take(k, 1, sizeof *k->plan->rows))) return false;
+  k->plan->rows[k->plan->n_rows++] = taken;
+  return true;
 }
 
 bool change_compile(struct check *k, const struct ast *a) {

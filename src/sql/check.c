@@ -42,8 +42,8 @@ static bool view_instance(struct check *k, const struct ast_table *t, const stru
     if (!passable || type->kind == LC_T_F32 || type->kind == LC_T_F64) {
       struct lc_buf shown = {0};
       lc_type_display(&shown, type);
-      lc_fail(k->err, LC_INVALID, "Parameter `%.*s` of view `%.*s` has type %.*s, which cannot be passed from SQL", T(params->fields[i].name), T(t->name), T(lc_buf_slice(&shown)));
-      lc_buf_free(&shown);
+      struct lc_slice shown_text = lc_arena_take(&k->plan->arena, &shown);
+      lc_fail(k->err, LC_INVALID, "Parameter `%.*s` of view `%.*s` has type %.*s, which cannot be passed from SQL", T(params->fields[i].name), T(t->name), T(shown_text));
       ok = false;
     } else if (e->kind == X_BOOL) {
       if ((ok = type->kind == LC_T_BOOL || literal_mismatch(k, lc_type_primitive(LC_T_BOOL), type))) lc_buf_u8(&args, e->truth);
@@ -59,9 +59,8 @@ static bool view_instance(struct check *k, const struct ast_table *t, const stru
   lc_buf_slice_append(&hashed, lc_buf_slice(&args));
   out->table = info;
   lc_blake3(lc_buf_slice(&hashed), out->arg_hash);
-  out->args = lc_arena_copy(&k->plan->arena, lc_buf_slice(&args));
-  if (ok && (!lc_buf_ok(&args) || !lc_buf_ok(&hashed) || (args.len && !out->args.data))) ok = fail(k, LC_NOMEM, "out of memory");
-  lc_buf_free(&args);
+  out->args = lc_arena_take(&k->plan->arena, &args);
+  if (ok && (!lc_buf_ok(&hashed) || !out->args.data)) ok = fail(k, LC_NOMEM, "out of memory");
   lc_buf_free(&hashed);
   return ok;
 }
@@ -202,8 +201,8 @@ static const struct expr *typed(struct check *k, const struct fragment *f, const
     if (!comparable(out->left->type)) {
       struct lc_buf b = {0};
       lc_type_display(&b, out->left->type);
-      lc_fail(k->err, LC_INVALID, "Invalid binary operator `%s` for type `%.*s`", names[e->op], T(lc_buf_slice(&b)));
-      lc_buf_free(&b);
+      struct lc_slice b_text = lc_arena_take(&k->plan->arena, &b);
+      lc_fail(k->err, LC_INVALID, "Invalid binary operator `%s` for type `%.*s`", names[e->op], T(b_text));
       return NULL;
     }
   }
@@ -348,22 +347,19 @@ enum lc_status lc_sql_compile(struct lc_read_view view, struct lc_slice sql, enu
   if (!plan) return lc_fail(err, LC_NOMEM, "out of memory");
   plan->language = language;
   struct check k = {.plan = plan, .view = view, .caller = caller, .err = err};
-  struct lc_slice text = lc_arena_copy(&plan->arena, sql.len ? sql : lc_slice("", 0));
-  if (!sql.len) text = lc_slice("", 0);
+  struct lc_slice text = lc_arena_copy(&plan->arena, sql);
   err->status = LC_OK;
-  bool ok = statement(&k, text);
+  bool ok = text.data && statement(&k, text);
   if (ok) { /* for sharing: the text, and whoever it depends on */
     struct lc_buf key = {0};
     lc_buf_slice_append(&key, text);
     lc_buf_u8(&key, 0);
     if (plan->is_per_identity) lc_buf_append(&key, caller->identity.bytes, 32);
     lc_buf_u8(&key, caller->is_owner);
-    plan->key = lc_arena_copy(&plan->arena, lc_buf_slice(&key));
-    ok = lc_buf_ok(&key) && plan->key.data;
-    lc_buf_free(&key);
+    plan->key = lc_arena_take(&plan->arena, &key);
   }
-  if (!ok) {
-    enum lc_status st = err->status != LC_OK ? err->status : lc_fail(err, LC_NOMEM, "out of memory");
+  if (!ok || plan->arena.failed) { /* without memory any other outcome may be a wrong one */
+    enum lc_status st = plan->arena.failed || err->status == LC_OK ? lc_fail(err, LC_NOMEM, "out of memory") : err->status;
     lc_plan_free(plan);
     return st;
   }

@@ -133,8 +133,7 @@ static enum lc_status next(struct lexer *l, struct token *out, struct lc_error *
     struct lc_buf shown = {0};
     lc_buf_u8(&shown, ':');
     lc_buf_slice_append(&shown, name);
-    out->text = lc_arena_copy(l->arena, lc_buf_slice(&shown));
-    lc_buf_free(&shown);
+    out->text = lc_arena_take(l->arena, &shown);
     return LC_OK;
   }
   static const char *const longer[] = {"<=>", "<>", "!=", "<=", ">=", "==", "=>", "||", "::", "->", "<<", ">>", "!~", "~*"};

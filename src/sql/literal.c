@@ -7,17 +7,17 @@ enum { MAX_DIGITS = 200 };
 bool literal_bad(struct check *k, struct lc_slice text, const struct lc_type *type) {
   struct lc_buf b = {0};
   lc_type_display(&b, type);
-  lc_fail(k->err, LC_INVALID, "The literal expression `%.*s` cannot be parsed as type `%.*s`", T(text), T(lc_buf_slice(&b)));
-  lc_buf_free(&b);
+  struct lc_slice b_text = lc_arena_take(&k->plan->arena, &b);
+  lc_fail(k->err, LC_INVALID, "The literal expression `%.*s` cannot be parsed as type `%.*s`", T(text), T(b_text));
   return false;
 }
 bool literal_mismatch(struct check *k, const struct lc_type *found, const struct lc_type *wanted) {
   struct lc_buf a = {0}, b = {0};
   lc_type_display(&a, found);
   lc_type_display(&b, wanted);
-  lc_fail(k->err, LC_INVALID, "Unexpected type: (expected) %.*s != %.*s (inferred)", T(lc_buf_slice(&a)), T(lc_buf_slice(&b)));
-  lc_buf_free(&a);
-  lc_buf_free(&b);
+  struct lc_slice shown = lc_arena_take(&k->plan->arena, &a);
+  struct lc_slice b_text = lc_arena_take(&k->plan->arena, &b);
+  lc_fail(k->err, LC_INVALID, "Unexpected type: (expected) %.*s != %.*s (inferred)", T(shown), T(b_text));
   return false;
 }
 
@@ -194,6 +194,7 @@ static bool convert(struct lc_slice text, const struct lc_type *t, struct lc_buf
     struct lc_buf digits = {0};
     bool wide = t->kind >= LC_T_I256;
     ok = literal_integer(text, wide, &digits);
+    out->failed |= digits.failed;
     if (ok && wide) {
       uint8_t bytes[32];
       if ((ok = wide_integer(lc_buf_slice(&digits), t->kind == LC_T_I256, bytes))) lc_buf_append(out, bytes, sizeof bytes);
@@ -227,13 +228,11 @@ bool literal_value(struct check *k, const struct ast_expr *e, const struct lc_ty
       return literal_mismatch(k, lc_type_identity(), t);
     }
     k->plan->is_per_identity = true;
-  } else if (!convert(e->text, t, &out)) {
+  } else if (!convert(e->text, t, &out) && lc_buf_ok(&out)) {
     lc_buf_free(&out);
     return literal_bad(k, e->text, t);
   }
-  *value = lc_arena_copy(&k->plan->arena, lc_buf_slice(&out));
-  bool ok = lc_buf_ok(&out) && value->data;
-  lc_buf_free(&out);
-  if (!ok) lc_fail(k->err, LC_NOMEM, "out of memory");
-  return ok;
+  *value = lc_arena_take(&k->plan->arena, &out);
+  if (!value->data) lc_fail(k->err, LC_NOMEM, "out of memory");
+  return value->data;
 }

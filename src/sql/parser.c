@@ -50,8 +50,7 @@ static struct lc_slice shown(struct parser *p, uint32_t from, uint32_t to) { ret
 static const char *message(struct parser *p, const char *before, struct lc_slice piece) {
   struct lc_buf b = {0};
   lc_buf_printf(&b, "%s%.*s", before, T(piece));
-  char *text = lc_arena_strdup(p->arena, lc_buf_slice(&b));
-  lc_buf_free(&b);
+  const char *text = (const char *)lc_arena_take(p->arena, &b).data;
   return text ? text : "out of memory";
 }
 
@@ -82,18 +81,14 @@ static bool name(struct parser *p, struct lc_slice *rest, struct lc_slice *last)
     *last = here(p)->text;
     step(p);
   }
-  if (joined.len) *rest = lc_arena_copy(p->arena, lc_buf_slice(&joined));
-  bool ok = !joined.len || rest->data;
-  lc_buf_free(&joined);
-  return ok || no_memory(p);
+  if (joined.len || joined.failed) *rest = lc_arena_take(p->arena, &joined);
+  return !p->arena->failed || no_memory(p);
 }
 static struct lc_slice join_name(struct parser *p, struct lc_slice rest, struct lc_slice last) {
   if (!rest.len) return last;
   struct lc_buf b = {0};
   lc_buf_printf(&b, "%.*s.%.*s", T(rest), T(last));
-  struct lc_slice all = lc_arena_copy(p->arena, lc_buf_slice(&b));
-  lc_buf_free(&b);
-  return all;
+  return lc_arena_take(p->arena, &b);
 }
 
 /* ---- expressions ---- */
@@ -344,8 +339,7 @@ static bool table(struct parser *p, struct ast_table *t, bool with_alias) {
         if (!(e = node(p, X_OTHER))) return false;
         struct lc_buf b = {0};
         lc_buf_printf(&b, "Unsupported view argument: %.*s. View arguments must be positional literals", T(shown(p, from, p->at)));
-        e->error = lc_arena_strdup(p->arena, lc_buf_slice(&b));
-        lc_buf_free(&b);
+        if (!(e->error = (const char *)lc_arena_take(p->arena, &b).data)) return no_memory(p);
       } else if (!(e = top_expression(p))) {
         return false;
       } else {
@@ -732,8 +726,7 @@ static bool show(struct parser *p, struct ast *a) {
     if (b.len) lc_buf_u8(&b, '.');
     lc_buf_slice_append(&b, here(p)->text);
   }
-  a->variable = lc_arena_copy(p->arena, lc_buf_slice(&b));
-  lc_buf_free(&b);
+  a->variable = lc_arena_take(p->arena, &b);
   return a->variable.data || no_memory(p);
 }
 

@@ -54,7 +54,6 @@ struct lc_slice show_tokens(struct lc_arena *arena, const struct token *tokens, 
     bool operand_before = i && (tokens[i - 1].kind != TOKEN_SYMBOL || token_is_symbol(&tokens[i - 1], ")")) && !keyword(&tokens[i - 1]);
     sign = (token_is_symbol(&tokens[i], "-") || token_is_symbol(&tokens[i], "+")) && !operand_before;
   }
-  struct lc_slice out = lc_arena_copy(arena, lc_buf_slice(&b));
-  lc_buf_free(&b);
+  struct lc_slice out = lc_arena_take(arena, &b);
   return out.data ? out : lc_slice("", 0);
 }

@@ -250,17 +250,13 @@ static uint64_t estimate(const struct fragment *f, struct lc_read_view view, uin
   return scanned;
 }
 uint64_t lc_plan_estimate(const struct lc_plan *plan, struct lc_read_view view, uint64_t *limit) {
-  static const char name[] = "row_limit";
-  enum { st_var_index = 8, tag_u64 = 8 };
-  struct lc_buf key = {0};
+  static const uint8_t key[] = "\x09\0\0\0row_limit";
+  enum { st_var_index = 8, tag_u64 = 8, at = sizeof key - 1 };
   struct lc_slice row = {0};
   uint64_t sum = 0;
   *limit = UINT64_MAX;
   if (!plan->is_limited || plan->kind > LC_SQL_COUNT || lc_view_row_count(view, LC_ST_VAR) == 0) return 0;
-  lc_buf_bsatn_str(&key, name);
-  size_t at = key.len;
-  if (lc_view_find(view, st_var_index, lc_buf_slice(&key), &row, NULL) == LC_ERRNO_OK && row.data && row.len >= at + 9 && row.data[at] == tag_u64) memcpy(limit, row.data + at + 1, 8);
-  lc_buf_free(&key);
+  if (lc_view_find(view, st_var_index, lc_slice(key, at), &row, NULL) == LC_ERRNO_OK && row.data && row.len >= at + 9 && row.data[at] == tag_u64) memcpy(limit, row.data + at + 1, 8);
   for (uint32_t i = 0; *limit != UINT64_MAX && i < plan->n_fragments; i++) sum = add(sum, estimate(plan->fragments[i], view, plan->limit));
   return sum;
 }

@@ -8,8 +8,7 @@ enum { MAX_CHAIN = 1600 };
 static const char *text(struct lc_arena *arena, const char *before, struct lc_slice piece) {
   struct lc_buf b = {0};
   lc_buf_printf(&b, "%s%.*s", before, T(piece));
-  char *t = lc_arena_strdup(arena, lc_buf_slice(&b));
-  lc_buf_free(&b);
+  const char *t = (const char *)lc_arena_take(arena, &b).data;
   return t ? t : "out of memory";
 }
 

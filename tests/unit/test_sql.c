@@ -11,6 +11,7 @@ static struct lc_error err;
 static struct lc_datastore *ds;
 static struct lc_sql_caller caller;
 static enum lc_sql_language language;
+static bool is_undoing; /* changes are rolled back */
 
 static void store_new(const char *definition) {
   static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
@@ -42,11 +43,14 @@ static bool add_result(void *ctx, struct lc_slice row) {
   struct results *r = ctx;
   struct lc_buf text = {0};
   struct lc_reader reader = lc_reader(row);
+  bool (*may_fail)(size_t) = lc_alloc_may_fail;
   if (r->n == 64) return true; /* more than a case names */
+  lc_alloc_may_fail = NULL;    /* what the test itself needs */
   if (lc_json_write_value(&text, r->type, NULL, &reader, LC_JSON_U, &err) != LC_OK) fail_msg("result row: %s", err.text);
   assert_int_equal(lc_reader_left(&reader), 0);
   snprintf(r->text[r->n++], sizeof r->text[0], "%.*s", (int)text.len, (char *)text.data);
   lc_buf_free(&text);
+  lc_alloc_may_fail = may_fail;
   return true;
 }
 
@@ -67,14 +71,15 @@ static enum lc_status run(const char *sql, struct results *results, struct lc_dm
   } else {
     struct lc_tx *tx = lc_tx_begin(ds);
     const struct lc_tx_delta *delta;
-    if ((st = lc_plan_change(plan, view, tx, counts, &err)) == LC_OK) {
+    if (!tx) st = lc_fail(&err, LC_NOMEM, "out of memory");
+    else if ((st = lc_plan_change(plan, view, tx, counts, &err)) == LC_OK && !is_undoing) {
       lc_tx_commit(tx, &delta);
       lc_tx_delta_release(ds, delta);
     } else lc_tx_rollback(tx);
   }
   struct lc_buf explained = {0};
   lc_plan_explain(plan, view, &explained);
-  assert_true(explained.len > 0 && explained.data[explained.len - 1] == '\n');
+  assert_true(explained.failed || (explained.len > 0 && explained.data[explained.len - 1] == '\n'));
   lc_buf_free(&explained);
   lc_plan_free(plan);
   return st;
@@ -238,6 +243,56 @@ static void test_limits(void **state) {
   lc_buf_free(&sql);
 }
 
+static uint32_t fail_at;
+static bool fail_nth(size_t size_bytes) {
+  (void)size_bytes;
+  return fail_at && --fail_at == 0;
+}
+/* Every allocation of compiling and running fails once: out of memory, or the same outcome as ever. Changes are undone, to be made again. */
+static void test_out_of_memory(void **state) {
+  (void)state;
+  char line[4096], wanted_text[sizeof err.text];
+  struct results wanted, results;
+  uint32_t n_refused = 0;
+  FILE *f = fopen("tests/conformance/sql.case", "r");
+  assert_non_null(f);
+  store_new("table t\n col u32 u32 pk\n col i32 i32\n col f32 f32\n col str string\n col b bool\n col ts timestamp\n col arr [string]\ntable s\n col id identity\n col u32 u32 index\n col bytes [u8]\n"
+            "table p\n col a u32\n col b u32 index\n rls select * from p where a = 1\n rls select p.* from p join q on p.b = q.id\ntable q\n col id u32 pk auto\n col name string unique\n"
+            "table account\n col id u32 pk\n col player u32 index\ntable doc\n col id u32 pk\n col owner identity\n col open bool\n rls select * from doc where owner = :sender\n");
+  store_row("t", "[1, 2, 0.5, \"x\", true, [5], []]");
+  store_row("s", "[[\"0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"], 1, \"12\"]");
+  store_row("q", "[1, \"one\"]");
+  store_row("p", "[1, 1]");
+  caller = (struct lc_sql_caller){.identity.bytes = {0xaa}};
+  is_undoing = true;
+  while (next_line(f, line, sizeof line)) {
+    const char *sql = after(line, "sql");
+    struct lc_dml_counts counts, wanted_counts;
+    if (!sql) continue;
+    language = strchr("iIuUdD", *sql) ? LC_SQL_STATEMENT : (enum lc_sql_language)(strlen(sql) % 3);
+    caller.is_owner = strlen(sql) % 2;
+    enum lc_status wanted_status = run(sql, &wanted, &wanted_counts);
+    snprintf(wanted_text, sizeof wanted_text, "%s", err.text);
+    for (uint32_t n = 1;; n++) {
+      fail_at = n;
+      lc_alloc_may_fail = fail_nth;
+      enum lc_status st = run(sql, &results, &counts);
+      lc_alloc_may_fail = NULL;
+      if (st == LC_NOMEM && fail_at == 0) {
+        n_refused++;
+        continue;
+      }
+      if (st != wanted_status || strcmp(err.text, wanted_text) != 0) fail_msg("%s: allocation %u refused: %s instead of %s", sql, n, st ? err.text : "success", wanted_status ? wanted_text : "success");
+      if (st == LC_OK && (results.n != wanted.n || memcmp(&counts, &wanted_counts, sizeof counts) != 0)) fail_msg("%s: allocation %u refused: another result", sql, n);
+      if (fail_at) break; /* there is no such allocation any more */
+    }
+  }
+  is_undoing = false;
+  fclose(f);
+  print_message("%u refusals\n", n_refused);
+  assert_true(n_refused > 500);
+}
+
 static uint32_t next_random(uint64_t *x, uint64_t limit) {
   *x = *x * 6364136223846793005u + 1442695040888963407u;
   return (uint32_t)((*x >> 33) % limit);
@@ -301,6 +356,6 @@ static int tear_down(void **state) {
   return 0;
 }
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_limits), cmocka_unit_test(test_random_text)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_limits), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_random_text)};
   return cmocka_run_group_tests(tests, NULL, tear_down);
 }
