@@ -4,7 +4,8 @@
  * A fragment of one relation has the changed rows that its conditions admit. For a join of R and S, with the new state R', S' and the net changes r+, r-, s+, s-:
  *   inserts = r+ S'  +  R' s+  +  r+ s-  +  r- s+        deletes = r- S'  +  R' s-  +  r+ s+  +  r- s-
  * as bags, equal rows then cancel one for one. An event table is never in R' and its rows are never deleted: it contributes r+ S' alone.
- * Invariants: memory of an evaluation is one arena; it does not fail half-way: out of memory stops the process, since a client could not be told.
+ * Invariants: memory of an evaluation is one arena. The transaction is committed already, so nothing here undoes it: a query for which there is no memory fails
+ * its sets, whose clients are told and subscribe again; a client is never left with rows that are not those of its queries.
  * Callers: the face.
  */
 #include "live_internal.h"
@@ -17,20 +18,17 @@ struct evaluation {
   struct query *hits, **last_hit;
 };
 
-static void *take(struct lc_live *l, size_t size) {
-  void *p = lc_arena_alloc(&l->arena, size);
-  if (!p) lc_panic("out of memory while evaluating subscriptions");
-  return p;
-}
-static void push(struct lc_live *l, struct rows *list, struct lc_slice row) {
+static bool push(struct lc_live *l, struct rows *list, struct lc_slice row) {
   if (list->n == list->cap) {
     uint32_t cap = list->cap ? list->cap * 2 : 4;
-    struct lc_slice *more = take(l, cap * sizeof *more);
+    struct lc_slice *more = lc_arena_alloc(&l->arena, cap * sizeof *more);
+    if (!more) return false;
     if (list->n) memcpy(more, list->rows, list->n * sizeof *more);
     list->rows = more;
     list->cap = cap;
   }
   list->rows[list->n++] = row;
+  return true;
 }
 
 /* The row may concern this relation of a query. */
@@ -42,9 +40,13 @@ static void hit(void *ctx, struct occurrence *o) {
     o->stamp = e->live->stamp;
     o->inserts = o->deletes = (struct rows){0};
   }
-  push(e->live, e->is_insert ? &o->inserts : &o->deletes, e->row);
-  if (q->stamp == e->live->stamp) return;
+  bool ok = push(e->live, e->is_insert ? &o->inserts : &o->deletes, e->row);
+  if (q->stamp == e->live->stamp) {
+    q->lacks_memory |= !ok;
+    return;
+  }
   q->stamp = e->live->stamp;
+  q->lacks_memory = !ok;
   q->hit_next = NULL;
   *e->last_hit = q;
   e->last_hit = &q->hit_next;
@@ -55,19 +57,20 @@ static void hit(void *ctx, struct occurrence *o) {
 enum { ARG_HASH_BYTES = 32 };
 
 struct signed_row { struct lc_slice row; int32_t sign; };
-struct bag { struct lc_live *live; struct signed_row *rows; uint32_t n, cap; int32_t sign; };
+struct bag { struct lc_live *live; struct signed_row *rows; uint32_t n, cap; int32_t sign; bool lacks_memory; };
 static bool to_bag(void *ctx, struct lc_slice row) {
   struct bag *b = ctx;
   if (b->n == b->cap) {
     uint32_t cap = b->cap ? b->cap * 2 : 16;
-    struct signed_row *more = take(b->live, cap * sizeof *more);
+    struct signed_row *more = lc_arena_alloc(&b->live->arena, cap * sizeof *more);
+    if (!more) return !(b->lacks_memory = true);
     if (b->n) memcpy(more, b->rows, b->n * sizeof *more);
     b->rows = more;
     b->cap = cap;
   }
-  uint8_t *copy = take(b->live, row.len + 1);
-  memcpy(copy, row.data, row.len);
-  b->rows[b->n++] = (struct signed_row){lc_slice(copy, row.len), b->sign};
+  struct lc_slice copy = lc_arena_copy(&b->live->arena, row);
+  if (!copy.data) return !(b->lacks_memory = true);
+  b->rows[b->n++] = (struct signed_row){copy, b->sign};
   return true;
 }
 static int by_bytes(const void *a, const void *b) {
@@ -76,6 +79,7 @@ static int by_bytes(const void *a, const void *b) {
   return c ? c : x.len < y.len ? -1 : x.len > y.len;
 }
 
+static bool no_memory(struct lc_error *err) { return lc_fail(err, LC_NOMEM, "out of memory") == LC_OK; }
 /* One term of the sum; NULL: the relation's table as it is now. False: the plan does not run any more. */
 static bool term(struct query *q, uint32_t fragment, const struct rows *r, const struct rows *s, int32_t sign, struct bag *out, struct lc_error *err) {
   struct lc_sql_source sources[2] = {{.is_rows = r != NULL}, {.is_rows = s != NULL}};
@@ -83,7 +87,7 @@ static bool term(struct query *q, uint32_t fragment, const struct rows *r, const
   if (r) sources[0].rows = r->rows, sources[0].n_rows = r->n;
   if (s) sources[1].rows = s->rows, sources[1].n_rows = s->n;
   out->sign = sign;
-  return lc_fragment_run(q->plan, fragment, (struct lc_read_view){.ds = out->live->ds}, sources, to_bag, out, err) == LC_OK;
+  return lc_fragment_run(q->plan, fragment, (struct lc_read_view){.ds = out->live->ds}, sources, to_bag, out, err) == LC_OK && (!out->lacks_memory || no_memory(err));
 }
 
 static bool join_delta(struct lc_live *l, struct query *q, uint32_t fragment, const struct occurrence *r, const struct occurrence *s, struct part *p, struct lc_error *err) {
@@ -114,21 +118,22 @@ static void add_rows(const struct rows *rows, bool is_view, struct lc_row_list *
   for (uint32_t i = 0; i < rows->n; i++) lc_row_list_add(out, lc_slice(rows->rows[i].data + skip, rows->rows[i].len - skip));
 }
 
-static void encode(const struct lc_table_info *t, struct part *p) {
+static bool encode(const struct lc_table_info *t, struct part *p) {
   lc_buf_clear(&p->encoded);
   lc_row_list_encode(&p->inserts, &p->encoded);
   size_t at = p->encoded.len;
   lc_row_list_encode(&p->deletes, &p->encoded);
-  if (!lc_buf_ok(&p->encoded) || !lc_buf_ok(&p->inserts.rows) || !lc_buf_ok(&p->deletes.rows) || !lc_buf_ok(&p->inserts.offsets) || !lc_buf_ok(&p->deletes.offsets))
-    lc_panic("out of memory while encoding a delta of %u rows", p->inserts.n_rows + p->deletes.n_rows);
+  if (!lc_buf_ok(&p->encoded) || !lc_buf_ok(&p->inserts.rows) || !lc_buf_ok(&p->deletes.rows) || !lc_buf_ok(&p->inserts.offsets) || !lc_buf_ok(&p->deletes.offsets)) return false;
   p->delta = (struct lc_query_delta){.table = t, .table_name = t->name, .is_event = t->is_event, .n_inserts = p->inserts.n_rows, .n_deletes = p->deletes.n_rows,
                                      .inserts = lc_slice(p->encoded.data, at), .deletes = lc_slice(p->encoded.data + at, p->encoded.len - at)};
+  return true;
 }
 
 /* The parts of a query that have changed. False: it cannot be evaluated any more. */
 static bool evaluate_query(struct lc_live *l, struct query *q, struct lc_error *err) {
   q->n_hit_parts = 0;
   if (!q->plan) return lc_fail(err, LC_CONFLICT, "%s", q->error), false;
+  if (q->lacks_memory) return no_memory(err);
   uint32_t at = 0;
   for (uint32_t i = 0; i < q->n_parts; i++) {
     struct part *p = &q->parts[i];
@@ -147,7 +152,7 @@ static bool evaluate_query(struct lc_live *l, struct query *q, struct lc_error *
     }
     p->is_hit = p->inserts.n_rows || p->deletes.n_rows;
     if (!p->is_hit) continue;
-    encode(t, p);
+    if (!encode(t, p)) return no_memory(err);
     q->n_hit_parts++;
   }
   return true;
@@ -161,15 +166,43 @@ static int by_table_name(const void *a, const void *b) {
   return c ? c : x->table_name.len < y->table_name.len ? -1 : x->table_name.len > y->table_name.len;
 }
 
-static void tell(struct lc_live *l, struct subscriber *s, const struct lc_live_sink *sink) {
-  uint32_t n_sets = 0, n = 0;
-  for (struct set *set = s->sets; set; set = set->next) n_sets += set->n_hits > 0 && !set->has_failed;
-  struct lc_set_update *updates = take(l, (n_sets + 1) * sizeof *updates);
+/* Ends a set: out of its subscriber's list and into *failed. Its client hears of it before any update of the transaction (spec/05 §19). */
+static void fail_set(struct set *set, const char *text, const struct lc_live_sink *sink, struct set **failed) {
+  struct set **at = &set->subscriber->sets;
+  set->has_failed = true;
+  while (*at != set) at = &(*at)->next;
+  *at = set->next;
+  set->next = *failed;
+  *failed = set;
+  sink->failed(sink->ctx, set->subscriber->client, set->id, text);
+}
+/* The sets of a query that cannot be evaluated any more. */
+static void fail_sets(struct lc_live *l, struct query *q, const char *text, const struct lc_live_sink *sink, struct set **failed) {
+  struct lc_buf b = {0};
+  lc_buf_printf(&b, "%s, executing: `%.*s`", text, (int)q->sql.len, (const char *)q->sql.data);
+  const char *whole = (const char *)lc_arena_take(&l->arena, &b).data;
+  for (struct link *k = q->links; k; k = k->query_next)
+    if (!k->set->has_failed) fail_set(k->set, whole ? whole : text, sink, failed);
+}
+
+static void tell(struct lc_live *l, struct subscriber *s, const struct lc_live_sink *sink, struct set **failed) {
+  uint32_t n_sets = 0, n_deltas = 0, n = 0;
   for (struct set *set = s->sets; set; set = set->next) {
+    n_sets += set->n_hits > 0;
+    n_deltas += set->n_hits;
+  }
+  if (!n_sets) return;
+  struct lc_set_update *updates = lc_arena_alloc(&l->arena, n_sets * sizeof *updates);
+  const struct lc_query_delta **deltas = lc_arena_alloc(&l->arena, n_deltas * sizeof *deltas);
+  for (struct set *set = s->sets, *next; set; set = next) {
     uint32_t n_hits = set->n_hits, k = 0;
+    next = set->next;
     set->n_hits = 0;
-    if (!n_hits || set->has_failed) continue;
-    const struct lc_query_delta **deltas = take(l, n_hits * sizeof(void *));
+    if (!n_hits) continue;
+    if (!updates || !deltas) {
+      fail_set(set, "out of memory", sink, failed);
+      continue;
+    }
     for (uint32_t i = 0; i < set->n && k < n_hits; i++) {
       struct query *q = set->links[i].query;
       for (uint32_t j = 0; q->stamp == l->stamp && q->n_hit_parts && j < q->n_parts; j++)
@@ -177,27 +210,9 @@ static void tell(struct lc_live *l, struct subscriber *s, const struct lc_live_s
     }
     if (k > 1) qsort(deltas, k, sizeof *deltas, by_table_name);
     updates[n++] = (struct lc_set_update){set->id, k, deltas};
+    deltas += k;
   }
   if (n) sink->update(sink->ctx, s->client, updates, n);
-}
-
-/* The sets of a query that cannot be evaluated any more end; their clients hear of it before the updates of the transaction (spec/05 §19). */
-static void fail_sets(struct lc_live *l, struct query *q, const char *text, const struct lc_live_sink *sink, struct set **failed) {
-  struct lc_buf b = {0};
-  lc_buf_printf(&b, "%s, executing: `%.*s`", text, (int)q->sql.len, (const char *)q->sql.data);
-  char *whole = lc_arena_strdup(&l->arena, lc_buf_slice(&b));
-  lc_buf_free(&b);
-  for (struct link *k = q->links; k; k = k->query_next) {
-    struct set *set = k->set;
-    if (set->has_failed) continue;
-    set->has_failed = true;
-    struct set **at = &set->subscriber->sets;
-    while (*at != set) at = &(*at)->next;
-    *at = set->next;
-    set->next = *failed;
-    *failed = set;
-    sink->failed(sink->ctx, set->subscriber->client, set->id, whole ? whole : text);
-  }
 }
 
 void lc_live_evaluate(struct lc_live *l, const struct lc_tx_delta *delta, const struct lc_live_sink *sink) {
@@ -234,7 +249,7 @@ void lc_live_evaluate(struct lc_live *l, const struct lc_tx_delta *delta, const 
     }
   }
   for (struct subscriber *s = touched; s; s = s->hit_next) {
-    tell(l, s, sink);
+    tell(l, s, sink, &failed);
     s->is_hit = false;
   }
   for (struct query *q = e.hits; q; q = q->hit_next)

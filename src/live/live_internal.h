@@ -31,7 +31,7 @@ struct query {
   uint32_t n_parts; struct part *parts;
   uint32_t n_occurrences; struct occurrence *occurrences;
   uint32_t n_hit_parts;
-  uint64_t stamp; struct query *hit_next;
+  uint64_t stamp; bool lacks_memory; struct query *hit_next; /* of the commit being evaluated, as above */
 };
 struct link { struct query *query; struct set *set; struct link *query_prev, *query_next; };
 struct set { struct subscriber *subscriber; uint32_t id; uint32_t n; struct link *links; struct set *next; uint32_t n_hits; bool has_failed; };
