@@ -54,6 +54,7 @@ struct lc_db {
   struct procedure_instance *idle_instances;
   struct scheduler *scheduler;                /* scheduler.c */
   _Atomic uint64_t immediate_bytes;           /* of calls queued by volatile_nonatomic_schedule_immediate */
+  atomic_bool immediate_dropped;              /* one was dropped, which is in the log, and none has run since */
   atomic_bool is_open;                        /* lc_db_open has returned it */
   int32_t connect_reducer, disconnect_reducer, init_reducer; /* -1: none */
 

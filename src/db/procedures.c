@@ -481,6 +481,7 @@ static void run_immediate(struct lc_db *db, void *arg) {
   struct lc_slice name = lc_slice(q->bytes.data, q->name_len), args = lc_slice(q->bytes.data + q->name_len, q->bytes.len - q->name_len);
   struct lc_error err = {0};
   atomic_fetch_sub(&db->immediate_bytes, q->bytes.len + IMMEDIATE_OVERHEAD_BYTES);
+  atomic_store(&db->immediate_dropped, false);
   struct procedure_job *job = db->is_open ? procedure_job(db, self, &nobody, true, true, name, args, &err) : NULL; /* a publish that failed leaves nothing */
   if (job) submit(job, &err);
   if (job ? err.status != LC_OK : db->is_open && err.status != LC_NOT_FOUND) lc_log(LC_LOG_WARN, "scheduled procedure %.*s: %s", (int)name.len, (const char *)name.data, err.text);
@@ -506,7 +507,7 @@ void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice 
     lc_buf_slice_append(&q->bytes, args);
   }
   if (!op || !lc_buf_ok(&q->bytes)) { /* the module cannot be told: the call has no result (spec/02 §4) */
-    lc_log(LC_LOG_ERROR, "call of %.*s dropped: %s", (int)function.len, (const char *)function.data, room ? "out of memory" : "more than 256 MiB of immediate calls wait");
+    if (!atomic_exchange(&db->immediate_dropped, true)) lc_log(LC_LOG_ERROR, "call of %.*s dropped: %s", (int)function.len, (const char *)function.data, room ? "out of memory" : "more than 256 MiB of immediate calls wait");
     atomic_fetch_sub(&db->immediate_bytes, size);
     if (batch) lc_db_batch_free(batch);
     if (q) lc_buf_free(&q->bytes);

@@ -7,7 +7,7 @@
 #include "abi_table.h"
 #include <stdio.h>
 
-enum { MAX_HANDLES = 1 << 16 /* of iterators, of timers in a call */ };
+enum { MAX_HANDLES = 1 << 16 /* of iterators, of sources, of timers in a call */ };
 
 static bool trap(struct guest *g, const char *text) {
   lc_fail(&g->err, LC_TRAP, "%s", text);
@@ -59,10 +59,11 @@ static bool finish(struct guest *g, union abi_value *v, int rc) { return rc == L
 
 /* ---- handles ---- */
 
-/* A free slot for a source; NULL: out of memory. */
+/* A free slot for a source; NULL: out of memory, or too many. */
 static struct abi_source *new_source(struct guest *g) {
   uint32_t at = 0;
   while (at < g->n_sources && g->sources[at].open) at++;
+  if (at == MAX_HANDLES) return NULL; /* a guest that never reads what it asks for */
   if (at == g->cap_sources) {
     uint32_t cap = g->cap_sources ? g->cap_sources * 2 : 4;
     struct abi_source *p = lc_realloc(g->sources, cap * sizeof *p);
@@ -194,6 +195,23 @@ static inline struct lc_tx *tx_of_index(struct guest *g, union abi_value *v) {
   return NULL;
 }
 
+/* The same for calls that write: what describes the database changes by publishing only. False: the call is over, with *ok as its return. */
+static inline bool may_write(struct guest *g, uint32_t id, bool is_system, bool *ok) {
+  if (__builtin_expect(id >= LC_FIRST_USER_ID || !is_system, 1)) return true;
+  *ok = trap(g, "modules cannot change system tables");
+  return false;
+}
+static inline struct lc_tx *writing_tx_of_table(struct guest *g, union abi_value *v, bool *ok) {
+  struct lc_tx *tx = tx_of_table(g, v);
+  *ok = true;
+  return tx && may_write(g, v[0].u32, v[0].u32 < LC_FIRST_USER_ID && lc_datastore_table(g->env->ds, v[0].u32), ok) ? tx : NULL;
+}
+static inline struct lc_tx *writing_tx_of_index(struct guest *g, union abi_value *v, bool *ok) {
+  struct lc_tx *tx = tx_of_index(g, v);
+  *ok = true;
+  return tx && may_write(g, v[0].u32, v[0].u32 < LC_FIRST_USER_ID && lc_datastore_index(g->env->ds, v[0].u32), ok) ? tx : NULL;
+}
+
 static bool call_table_id(struct guest *g, union abi_value *v) {
   struct lc_slice name;
   if (!get_text(g, v[0].u32, v[1].u32, &name)) return false;
@@ -247,8 +265,9 @@ static bool call_delete_range(struct guest *g, union abi_value *v) {
   struct range_args a;
   uint32_t n;
   if (!get_range(g, v, &a)) return false;
-  struct lc_tx *tx = tx_of_index(g, v);
-  if (!tx) return true;
+  bool ok;
+  struct lc_tx *tx = writing_tx_of_index(g, v, &ok);
+  if (!tx) return ok;
   int rc = lc_tx_delete_range(tx, v[0].u32, a.prefix, a.prefix_elems, a.start, a.end, &n, &g->err);
   if (rc == LC_ERRNO_OK && !put_u32(g, v[8].u32, n)) return false;
   return finish(g, v, rc);
@@ -266,8 +285,9 @@ static bool call_delete_point(struct guest *g, union abi_value *v) {
   struct lc_slice key;
   uint32_t n;
   if (!get_slice(g, v[1].u32, v[2].u32, &key)) return false;
-  struct lc_tx *tx = tx_of_index(g, v);
-  if (!tx) return true;
+  bool ok;
+  struct lc_tx *tx = writing_tx_of_index(g, v, &ok);
+  if (!tx) return ok;
   int rc = lc_tx_delete_point(tx, v[0].u32, key, &n, &g->err);
   if (rc == LC_ERRNO_OK && !put_u32(g, v[3].u32, n)) return false;
   return finish(g, v, rc);
@@ -276,16 +296,18 @@ static bool call_delete_all_by_eq(struct guest *g, union abi_value *v) {
   struct lc_slice relation;
   uint32_t n;
   if (!get_slice(g, v[1].u32, v[2].u32, &relation)) return false;
-  struct lc_tx *tx = tx_of_table(g, v);
-  if (!tx) return true;
+  bool ok;
+  struct lc_tx *tx = writing_tx_of_table(g, v, &ok);
+  if (!tx) return ok;
   int rc = lc_tx_delete_all_by_eq(tx, v[0].u32, relation, &n, &g->err);
   if (rc == LC_ERRNO_OK && !put_u32(g, v[3].u32, n)) return false;
   return finish(g, v, rc);
 }
 static bool call_clear(struct guest *g, union abi_value *v) {
   uint64_t n;
-  struct lc_tx *tx = tx_of_table(g, v);
-  if (!tx) return true;
+  bool ok;
+  struct lc_tx *tx = writing_tx_of_table(g, v, &ok);
+  if (!tx) return ok;
   int rc = lc_tx_clear(tx, v[0].u32, &n, &g->err);
   if (rc == LC_ERRNO_OK && !put(g, v[1].u32, &n, 8)) return false;
   return finish(g, v, rc);
@@ -326,14 +348,16 @@ static bool store_row(struct guest *g, union abi_value *v, bool update) {
   uint32_t len, table = v[0].u32;
   struct lc_slice row, stored = {0};
   if (!get_u32(g, len_at, &len) || !get_slice(g, row_at, len, &row)) return false;
-  struct lc_tx *tx = tx_of_table(g, v);
-  if (!tx) return true;
+  bool ok;
+  struct lc_tx *tx = writing_tx_of_table(g, v, &ok);
+  if (!tx) return ok;
   lc_buf_clear(&g->generated);
   int rc = update ? lc_tx_update(tx, table, v[1].u32, row, &g->generated, &stored, &g->err) : lc_tx_insert(tx, table, row, &g->generated, &stored, &g->err);
   if (rc != LC_ERRNO_OK) return finish(g, v, rc);
   if (!lc_buf_ok(&g->generated)) return trap(g, "out of memory");
   const struct lc_table_info *t = lc_datastore_table(g->env->ds, table);
   if (t->has_schedule && g->env->schedule_row) rc = g->env->schedule_row(g->env->ctx, table, stored);
+  if (rc != LC_ERRNO_OK) return finish(g, v, rc); /* the row stays, the guest's buffer is as it was (spec/02 §5.4) */
   if ((g->generated.len && !put(g, row_at, g->generated.data, (uint32_t)g->generated.len)) || !put_u32(g, len_at, (uint32_t)g->generated.len)) return false;
   return done(v, rc);
 }
@@ -399,9 +423,12 @@ void guest_put_lossy(struct lc_buf *out, struct lc_slice text) {
   }
 }
 
+enum { MAX_LOG_TEXT_BYTES = 1 << 20 /* of each text of a record; what is longer loses its end */ };
+
 /* Text of the guest, repaired, in g->text (which has room); absent for NULL or out of bounds. */
 static struct lc_slice lossy(struct guest *g, uint32_t p, uint32_t n) {
   if (p == 0 || (uint64_t)p + n > g->memory_len) return lc_slice(NULL, 0);
+  if (n > MAX_LOG_TEXT_BYTES) n = MAX_LOG_TEXT_BYTES;
   struct lc_slice s = lc_slice(g->memory + p, n);
   if (lc_utf8_valid(s.data, s.len)) return s;
   size_t start = g->text.len;
@@ -415,7 +442,7 @@ static bool call_console_log(struct guest *g, union abi_value *v) {
   g->refresh(g);
   lc_buf_clear(&g->text);
   size_t longest = 64; /* room for all three repaired, so that the slices stay where they are */
-  for (int i = 2; i <= 7; i += i == 2 ? 2 : 3) longest += v[i].u32 <= g->memory_len ? 3 * (size_t)v[i].u32 : 0;
+  for (int i = 2; i <= 7; i += i == 2 ? 2 : 3) longest += 3 * (size_t)(v[i].u32 < MAX_LOG_TEXT_BYTES ? v[i].u32 : MAX_LOG_TEXT_BYTES);
   if (!lc_buf_reserve(&g->text, longest)) return true;
   struct lc_slice target = lossy(g, v[1].u32, v[2].u32), filename = lossy(g, v[3].u32, v[4].u32), message = lossy(g, v[6].u32, v[7].u32);
   uint8_t level = (uint8_t)v[0].u32;
@@ -499,7 +526,8 @@ static bool call_get_jwt(struct guest *g, union abi_value *v) {
   memcpy(conn.bytes, p, 16);
   if (!current_tx(g)) return done(v, LC_ERRNO_NOT_IN_TRANSACTION);
   lc_buf_clear(&g->text);
-  uint32_t source = lc_tx_client_jwt(current_tx(g), &conn, &g->text) ? guest_source(g, lc_buf_slice(&g->text)) : 0;
+  uint32_t source = 0;
+  if (lc_tx_client_jwt(current_tx(g), &conn, &g->text) && g->text.len && !(source = guest_source(g, lc_buf_slice(&g->text)))) return trap(g, "too many open bytes sources");
   return put_u32(g, v[1].u32, source) && done(v, LC_ERRNO_OK);
 }
 static bool call_schedule_immediate(struct guest *g, union abi_value *v) {

@@ -34,9 +34,6 @@ static void suspended(struct guest *g, int64_t ns) { ((struct lc_instance *)g)->
 
 /* ---- backtraces ---- */
 
-/* The C API tells where a guest is only by a trap: (module (func (export "t") unreachable)), called in the guest's store. */
-static const uint8_t trap_program[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 't', 0, 0, 10, 5, 1, 3, 0, 0, 11};
-
 /* Names of functions from a trap's text, which has them demangled: lines `  N: 0xOFFSET - MODULE!NAME`, after them ` at FILE:LINE` lines. */
 static void put_names(const char *text, size_t len, uint32_t skip, struct lc_buf *names) {
   for (const char *at = text, *end = text + len; at < end;) {
@@ -55,19 +52,21 @@ static void put_names(const char *text, size_t len, uint32_t skip, struct lc_buf
   }
 }
 
+/* The C API tells where a guest is only by a trap: a function that traps, called in the guest's store. */
 static void backtrace(struct guest *g, struct lc_buf *names) {
   struct lc_instance *inst = (struct lc_instance *)g;
-  wasmtime_module_t *program = NULL;
   wasmtime_instance_t instance;
   wasmtime_extern_t item;
   wasm_trap_t *trap = NULL;
   wasmtime_val_raw_t none[1];
-  wasmtime_error_t *e = wasmtime_module_new(wasm_host.engine, trap_program, sizeof trap_program, &program);
-  if (!e) e = wasmtime_instance_new(inst->context, program, NULL, 0, &instance, &trap);
-  if (!e && !trap && wasmtime_instance_export_get(inst->context, &instance, "t", 1, &item)) {
-    e = wasmtime_func_call_unchecked(inst->context, &item.of.func, none, 1, &trap);
+  wasmtime_error_t *e = NULL;
+  if (!inst->has_trap) e = wasmtime_instance_new(inst->context, wasm_host.trap_code, NULL, 0, &instance, &trap);
+  if (!inst->has_trap && !e && !trap && wasmtime_instance_export_get(inst->context, &instance, "t", 1, &item)) {
+    inst->trap = item.of.func;
+    inst->has_trap = true;
     wasmtime_extern_delete(&item);
   }
+  if (inst->has_trap) e = wasmtime_func_call_unchecked(inst->context, &inst->trap, none, 1, &trap);
   if (trap) {
     wasm_message_t text;
     wasm_trap_message(trap, &text);
@@ -76,7 +75,6 @@ static void backtrace(struct guest *g, struct lc_buf *names) {
     wasm_trap_delete(trap);
   }
   if (e) wasmtime_error_delete(e);
-  if (program) wasmtime_module_delete(program);
 }
 
 /* ---- calls into the guest ---- */

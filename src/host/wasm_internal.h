@@ -14,6 +14,7 @@ enum { TICK_MS = 10, MAX_PREINITS = 256, MAX_PROGRAM_BYTES = 256 << 20, STACK_BY
 struct wasm_host {
   wasm_engine_t *engine;
   wasmtime_linker_t *linker; /* every ABI function; immutable after start */
+  wasmtime_module_t *trap_code; /* (module (func (export "t") unreachable)) */
   pthread_t ticker;
   _Atomic uint64_t ticks;    /* so far */
   atomic_bool stop;
@@ -47,6 +48,7 @@ struct lc_instance {
   wasmtime_instance_t instance;
   wasmtime_memory_t memory;
   wasmtime_func_t calls[N_EXPORTS];
+  wasmtime_func_t trap; bool has_trap; /* for backtraces; made when the first is wanted */
   uint64_t budget_ticks, refilled_at; /* ticks of a call; tick of the present deadline, 0: none that a next call may keep */
   struct lc_buf message;        /* of the last call */
   bool dead;

@@ -63,6 +63,8 @@ void lc_host_configure(const struct lc_host_options *o) {
   if (o->code_cache_dir && strlen(o->code_cache_dir) < sizeof options_dir - 160) options.code_cache_dir = strcpy(options_dir, o->code_cache_dir);
 }
 
+static const uint8_t trap_program[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 't', 0, 0, 10, 5, 1, 3, 0, 0, 11}; /* wasm_host.trap_code */
+
 enum lc_status lc_host_init(struct lc_error *err) {
   if (wasm_host.engine) return LC_OK;
   wasm_config_t *config = wasm_config_new();
@@ -87,6 +89,8 @@ enum lc_status lc_host_init(struct lc_error *err) {
     wasm_functype_delete(type);
     if (e) return host_fail_error(err, LC_UNSUPPORTED, e);
   }
+  wasmtime_error_t *e = wasmtime_module_new(wasm_host.engine, trap_program, sizeof trap_program, &wasm_host.trap_code);
+  if (e) return host_fail_error(err, LC_UNSUPPORTED, e);
   atomic_store(&wasm_host.ticks, 1);
   atomic_store(&wasm_host.stop, false);
   if (pthread_create(&wasm_host.ticker, NULL, tick, NULL) != 0) return lc_fail(err, LC_NOMEM, "cannot start the epoch ticker thread");
@@ -97,6 +101,7 @@ void lc_host_shutdown(void) {
   if (!wasm_host.engine) return;
   atomic_store(&wasm_host.stop, true);
   pthread_join(wasm_host.ticker, NULL);
+  wasmtime_module_delete(wasm_host.trap_code);
   wasmtime_linker_delete(wasm_host.linker);
   wasm_engine_delete(wasm_host.engine);
   wasm_host.engine = NULL;

@@ -11,12 +11,15 @@ suites = sys.argv[1]
 binary = os.path.join(TOP, 'build', 'lightcone')
 listed = set(open(LIST).read().split()) if os.path.exists(LIST) else set()
 passing, bad = set(), []
+# The suites were written for 2.8.3; these cases ask for what is different since (spec/07), and may fail for that reason only.
+DIFFERENT = {
+    's02_c01': 'the host implements ABI 10.6 (§3.1)', 's02_c19': 'values of a transaction that was rolled back come again; no gap after a restart (§11)', 's02_c105': 'sequences that start elsewhere or count otherwise are refused (§4.6)',
+}
 # The module suite asks for the reference's exact energy figures and for 4 GiB of memory.
-for script, options, server_options in (('abi_cases.py', ['--quick'], ['--count-instructions', '--module-memory-mib', '4096']), ('http_cases.py', [], []), ('ws_cases.py', ['--fast'], [])):
+for script, options, server_options in (('abi_cases.py', [], ['--count-instructions', '--module-memory-mib', '4096']), ('http_cases.py', [], []), ('ws_cases.py', ['--fast'], [])):
     path = os.path.join(suites, script)
     cases = re.findall(r'^def (s\d\d_[cx]\w+)\(', open(path).read(), re.M)
-    if script == 'abi_cases.py': # those that --quick leaves out
-        cases = [c for c in cases if not re.search(r'@case\([^)]*slow=True[^)]*\)\s*\ndef ' + c + r'\(', open(path).read())]
+    cases = [c for c in cases if c not in DIFFERENT]
     with tempfile.TemporaryDirectory() as temp:
         env = dict(os.environ, HOME=temp, XDG_CONFIG_HOME=temp)
         with open(os.path.join(temp, 'log'), 'wb') as log:
