@@ -217,6 +217,13 @@ static void answer(struct procedure_job *job, const struct lc_db_procedure_resul
   }
 }
 
+/* What a procedure returned is of the type that it declared. */
+static enum lc_status check_value(const struct procedure_job *job, struct lc_slice value, struct lc_error *err) {
+  const struct lc_function_def *f = &lc_module_definition(job->module)->procedures[job->call.id];
+  struct lc_reader r = lc_reader(value);
+  return lc_bsatn_validate(f->ok_type, f->typespace, &r, err) == LC_OK ? LC_OK : LC_TRAP;
+}
+
 static void run(struct procedure_job *job) {
   struct lc_db *db = job->db;
   const struct lc_env *env = db->options.env;
@@ -240,7 +247,7 @@ static void run(struct procedure_job *job) {
     pthread_mutex_lock(&pool.mutex);
     job->running = NULL;
     pthread_mutex_unlock(&pool.mutex);
-    if (res.status == LC_CALL_OK && lc_buf_ok(&value) && lc_buf_ok(&body)) r.status = LC_OK;
+    if (res.status == LC_CALL_OK && lc_buf_ok(&value) && lc_buf_ok(&body)) r.status = job->is_handler ? LC_OK : check_value(job, lc_buf_slice(&value), &err);
     else if (res.status == LC_CALL_OK) lc_fail(&err, LC_NOMEM, "out of memory");
     else lc_fail(&err, LC_TRAP, "%.*s", (int)res.message.len, (const char *)res.message.data);
     if (res.status == LC_CALL_BUDGET) r.status = LC_BUDGET;
@@ -250,9 +257,7 @@ static void run(struct procedure_job *job) {
   if (r.status == LC_OK) {
     r.value = lc_buf_slice(&value);
     r.body = lc_buf_slice(&body);
-  } else if (r.status == LC_BUDGET) {
-    lc_fail(&err, LC_BUDGET, "Procedure terminated due to insufficient budget");
-  } else if (!job->is_handler) {
+  } else if (!job->is_handler) { /* of a Wasm program that is out of budget too (spec/02 §3) */
     lc_fail_context(&err, "The module instance encountered a fatal error");
   }
   r.error_text = err.text;

@@ -61,8 +61,9 @@ static bool finish(struct guest *g, union abi_value *v, int rc) { return rc == L
 
 /* A free slot for a source; NULL: out of memory, or too many. */
 static struct abi_source *new_source(struct guest *g) {
-  uint32_t at = 0;
+  uint32_t at = g->free_source;
   while (at < g->n_sources && g->sources[at].open) at++;
+  g->free_source = at;
   if (at == MAX_HANDLES) return NULL; /* a guest that never reads what it asks for */
   if (at == g->cap_sources) {
     uint32_t cap = g->cap_sources ? g->cap_sources * 2 : 4;
@@ -127,10 +128,18 @@ static struct abi_iter *find_iter(struct guest *g, uint32_t id) {
   return id == 0 || id > g->n_iters || !g->iters[id - 1].rows ? NULL : &g->iters[id - 1];
 }
 
+static void end_iter(struct guest *g, struct abi_iter *it) {
+  uint32_t at = (uint32_t)(it - g->iters);
+  lc_row_iter_close(it->rows);
+  it->rows = NULL;
+  if (at < g->free_iter) g->free_iter = at;
+}
+
 /* Hands an engine iterator to the guest. */
 static bool give_iter(struct guest *g, union abi_value *v, struct lc_row_iter *rows, uint32_t out) {
-  uint32_t at = 0;
+  uint32_t at = g->free_iter;
   while (at < g->n_iters && g->iters[at].rows) at++;
+  g->free_iter = at;
   if (at == MAX_HANDLES) return lc_row_iter_close(rows), trap(g, "too many open row iterators");
   if (at == g->cap_iters) {
     uint32_t cap = g->cap_iters ? g->cap_iters * 2 : 4;
@@ -142,8 +151,7 @@ static bool give_iter(struct guest *g, union abi_value *v, struct lc_row_iter *r
   if (at == g->n_iters) g->n_iters++;
   g->iters[at] = (struct abi_iter){rows, lc_row_iter_next(rows)};
   if (put_u32(g, out, at + 1)) return done(v, LC_ERRNO_OK);
-  lc_row_iter_close(rows);
-  g->iters[at].rows = NULL;
+  end_iter(g, &g->iters[at]);
   return false;
 }
 
@@ -160,7 +168,7 @@ void guest_end_call(struct guest *g, bool restart) {
   for (uint32_t i = 0; i < g->n_sinks; i++)
     if (g->sinks[i].bytes.cap > keep_bytes) lc_buf_free(&g->sinks[i].bytes);
   for (uint32_t i = 0; i < g->n_timers; i++) lc_free(g->timers[i].name);
-  g->n_sources = g->n_sinks = g->n_iters = g->n_timers = 0;
+  g->n_sources = g->n_sinks = g->n_iters = g->n_timers = g->free_source = g->free_iter = 0;
   if (restart) g->next_source = g->next_sink = 0;
 }
 
@@ -329,15 +337,13 @@ static bool call_iter_advance(struct guest *g, union abi_value *v) {
   if (it->next.data && used == 0) return put_u32(g, v[2].u32, (uint32_t)it->next.len) && done(v, LC_ERRNO_BUFFER_TOO_SMALL);
   if (!put_u32(g, v[2].u32, used)) return false;
   if (it->next.data) return done(v, LC_ERRNO_OK);
-  lc_row_iter_close(it->rows);
-  it->rows = NULL;
+  end_iter(g, it);
   return done(v, -1);
 }
 static bool call_iter_close(struct guest *g, union abi_value *v) {
   struct abi_iter *it = find_iter(g, v[0].u32);
   if (!it) return done(v, LC_ERRNO_NO_SUCH_ITER);
-  lc_row_iter_close(it->rows);
-  it->rows = NULL;
+  end_iter(g, it);
   return done(v, LC_ERRNO_OK);
 }
 
@@ -379,6 +385,7 @@ static bool call_source_read(struct guest *g, union abi_value *v) {
   if (!put_u32(g, v[2].u32, (uint32_t)n)) return false;
   if (s->at < s->len) return done(v, LC_ERRNO_OK);
   s->open = false;
+  if (s - g->sources < g->free_source) g->free_source = (uint32_t)(s - g->sources);
   return done(v, -1);
 }
 static bool call_source_left(struct guest *g, union abi_value *v) {

@@ -18,9 +18,9 @@ struct guest {
   uint8_t *memory; size_t memory_len; /* as last seen: memory never moves and never shrinks, so this may only be too small */
   struct lc_host_env *env;
   struct lc_tx *own_tx;               /* transaction a procedure opened */
-  struct abi_source *sources; uint32_t n_sources, cap_sources, next_source;
+  struct abi_source *sources; uint32_t n_sources, cap_sources, next_source, free_source; /* free_source: none below it is free; free_iter too */
   struct abi_sink *sinks; uint32_t n_sinks, cap_sinks, next_sink;
-  struct abi_iter *iters; uint32_t n_iters, cap_iters;
+  struct abi_iter *iters; uint32_t n_iters, cap_iters, free_iter;
   struct abi_timer *timers; uint32_t n_timers;
   struct lc_buf generated, text;
   struct lc_slice function_name;      /* of the running or most recent function; absent during start-up */

@@ -1,0 +1,314 @@
+"""Modules that mean harm: whatever one does, it gets the documented result, the server lives, and the other databases do not notice (a bystander
+is called all the while). The pointers are made from the ABI table: every pointer of every import, wrong in every way."""
+import json, os, sys, threading, time
+from lightcone import TOP, Server, main
+from websocket import End, V3, call as ws_call, opened, subscribe
+sys.path.insert(0, os.path.join(TOP, 'tests', 'modules'))
+import wat
+from wat import At, At64, Script, array, small, text, trace, u16, u32, u64
+from abi import FATAL, Player, accepted, refused, script_table
+
+ENERGY = (402, 'Module energy budget exhausted.')
+FATAL_PREFIX = 'The module instance encountered a fatal error: '
+BUDGET_MS = 300
+LOOP, DEEP, NOWHERE = '(loop $f (br $f))', '(call $deep)', '(i32.store (i32.const -8) (i32.const 0))'
+HELP = '(func $deep (call $deep) (call $deep))'
+
+
+class Bystander:
+    """Another database, called all the while; every answer must be right and come in time."""
+    def __init__(self, s, token): self.s, self.p, self.stop, self.slowest, self.n, self.wrong = s, Player(s, token), threading.Event(), 0.0, 0, []
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        return self
+    def run(self):
+        while not self.stop.is_set():
+            start = time.monotonic()
+            try: answer = self.p.post('bump', 1)
+            except Exception as e: answer = (0, repr(e))
+            self.slowest = max(self.slowest, time.monotonic() - start)
+            self.n += 1
+            if answer != (530, f'{self.n} '): self.wrong.append(answer) # and its instance was never replaced
+            time.sleep(0.002)
+    def __exit__(self, kind, value, trace):
+        self.stop.set()
+        self.thread.join()
+        print(f'   bystander: {self.n} calls, the slowest {self.slowest * 1000:.0f} ms')
+        if not kind: assert not self.wrong and self.n, self.wrong[:3]
+
+
+def good_arguments(p, x, s):
+    """Valid ones for import x; what they need is done by the script first."""
+    name = s.slice(b'plain')
+    out = s.place(bytes(16))
+    table = lambda n: At(script_table(p, s, n))
+    def index(n):
+        at = s.place(u32(0))
+        s.index_id_from_name(*s.slice(n), at)
+        return At(at)
+    def source(): s.get_jwt(wat.ARGUMENTS + 32, out)
+    if x.name == 'table_id_from_name': return [*name, out]
+    if x.name == 'index_id_from_name': return [*s.slice(b'ab_a_idx_btree'), out]
+    if x.name in ('datastore_table_row_count', 'datastore_table_scan_bsatn', 'datastore_clear'): return [table('plain'), out]
+    if 'range' in x.name or 'btree' in x.name: return [index(b'ab_a_b_idx_btree'), *s.slice(u32(1)), 1, *s.slice(b'\0' + u32(1)), *s.slice(b'\0' + u32(2)), out]
+    if 'point' in x.name: return [index(b'ab_a_idx_btree'), *s.slice(u32(1)), out]
+    if x.name == 'datastore_delete_all_by_eq_bsatn': return [table('plain'), *s.slice(u32(0)), out]
+    if x.name.startswith('row_iter'):
+        s.datastore_table_scan_bsatn(table('plain'), out)
+        return [At(out), s.place(bytes(100)), s.place(u32(100))][:len(x.params)]
+    if x.name == 'datastore_insert_bsatn': return [table('ten'), s.place(u64(1) + u16(1)), s.place(u32(10))]
+    if x.name == 'datastore_update_bsatn': return [table('uniq'), index(b'uniq_k_idx_btree'), s.place(u32(1, 1, 2)), s.place(u32(12))]
+    if x.name == 'bytes_source_read':
+        source()
+        return [At(out), s.place(bytes(100)), s.place(u32(100))]
+    if x.name == 'bytes_source_remaining_length':
+        source()
+        return [At(out), out + 4]
+    return {'bytes_sink_write': lambda: [At(wat.SINK), s.place(b'7 '), s.place(u32(2))], 'console_log': lambda: [2, *name, *name, 1, *name], 'console_timer_start': lambda: [*name], 'console_timer_end': lambda: [0], 'identity': lambda: [s.place(bytes(32))],
+            'get_jwt': lambda: [wat.ARGUMENTS + 32, out], 'volatile_nonatomic_schedule_immediate': lambda: [*s.slice(b'nobody'), *s.slice(b'x')], 'procedure_start_mut_tx': lambda: [out], 'procedure_http_request': lambda: [*s.slice(b'\0' + u32(0) + b'\1' + text('http://10.0.0.1/') + b'\2'), *s.slice(b'x'), out],
+            'env_get': lambda: [*s.slice(b'KEY'), out]}[x.name]()
+
+
+def pointers():
+    """NULL, beyond the end, across the end, lengths that wrap: each traps, except in console_log, which says nothing (spec/02 §4, §5.7)."""
+    with Server() as s:
+        token = s.identity()['token']
+        p, n = Player(s, token), 0
+        s1 = Script()
+        for table, row in (('plain', u32(1) + text('x')), ('uniq', u32(1, 1, 1)), ('ab', u32(1, 1))): s1.datastore_insert_bsatn(At(script_table(p, s1, table)), s1.place(row), s1.place(u32(len(row))))
+        p.play(s1, 'commit')
+        with Bystander(s, token):
+            for x in wat.IMPORTS:
+                only_procedure = x.name in ('procedure_start_mut_tx', 'procedure_http_request')
+                def go(change, cell=None):
+                    script = Script()
+                    args = good_arguments(p, x, script)
+                    for i, v in change.items(): args[i] = v
+                    if cell: script.put(int(args[cell[0]]), u32(cell[1]))
+                    getattr(script, x.name)(*args)
+                    got = p.play(script, 'procedure' if only_procedure else 'rollback')
+                    return 'trap' if got == FATAL or (only_procedure and isinstance(got, tuple) and got[0] == 500 and got[1].startswith(FATAL_PREFIX)) else got
+                if list(x.pointers()): assert isinstance(go({}), list), x.name
+                for at, length, in_memory in x.pointers():
+                    cases = [({at: v}, None) for v in (0, 0xffffffff, 0xfffffff0, wat.MEMORY_BYTES + 8)]
+                    if length is None: cases.append(({at: wat.MEMORY_BYTES - 1}, None))
+                    elif in_memory: cases += [({}, (length, v)) for v in (0xffffffff, 0x7fffffff)] + [({at: wat.MEMORY_BYTES - 1}, (length, 2)), ({at: 0}, (length, 0))]
+                    else: cases += [({at: wat.MEMORY_BYTES - 1, length: 2}, None), ({at: 0, length: 0}, None), ({length: 0xffffffff}, None), ({length: 0x7fffffff}, None), ({at: 0xffffffff, length: 0xffffffff}, None), ({at: wat.MEMORY_BYTES + 1, length: 0}, None)]
+                    for change, cell in cases:
+                        got, n = go(change, cell), n + 1
+                        want = isinstance(got, list) if x.name == 'console_log' else got == 'trap'
+                        if not want: raise Exception(f'{x.name} {x.about} {change} {cell}: {got}')
+                    if length is not None and not in_memory and x.name != 'console_log': assert go({at: 16, length: 0}) != 'trap', (x.name, at) # an empty range somewhere inside
+            s.check_alive()
+        print(f'   {n} bad pointers')
+
+
+def lengths():
+    """Counts and lengths inside of values that lie."""
+    with Server() as s:
+        token = s.identity()['token']
+        p = Player(s, token)
+        with Bystander(s, token):
+            def delete(table, rows):
+                script = Script()
+                out = script.place(u32(0xeeee))
+                got = p.play(script.datastore_delete_all_by_eq_bsatn(At(script_table(p, script, table)), *script.slice(rows), out).out(out, 4))
+                return got[1:]
+            refused_ = [3, u32(0xeeee)]
+            assert delete('ab', u32(0xffffffff) + bytes(8)) == refused_ and delete('plain', u32(1) + u32(1, 0xfffffff0) + b'x') == refused_
+            start = time.monotonic()
+            assert delete('empty', u32(0xffffffff)) == [0, u32(0)] and time.monotonic() - start < 20 # four thousand million rows of no bytes
+            script = Script() # a row of a mebibyte
+            table, out = script_table(p, script, 'plain'), script.place(u32(0))
+            script.put(wat.BUFFER, u32(5, 1 << 20)).fill(wat.BUFFER + 8, 65, 1 << 20)
+            length = script.place(u32(8 + (1 << 20)))
+            script.datastore_insert_bsatn(At(table), wat.BUFFER, length).datastore_table_scan_bsatn(At(table), out)
+            small_buffer = script.place(u32(65536))
+            script.row_iter_bsatn_advance(At(out), wat.BUFFER, small_buffer).out(small_buffer, 4).row_iter_bsatn_advance(At(out), wat.BUFFER, small_buffer)
+            assert p.play(script)[1:] == [0, 0, 11, u32(8 + (1 << 20)), -1]
+        s.check_alive()
+
+
+def handles():
+    """Closed, never opened, of another kind, of another call, and as many as there can be."""
+    with Server() as s:
+        token = s.identity()['token']
+        p = Player(s, token)
+        with Bystander(s, token):
+            def many(build, n=70000):
+                script = Script()
+                table, out, count = script_table(p, script, 'plain'), script.place(bytes(16)), script.place(u32(n))
+                again = script.here()
+                build(script, table, out)
+                return p.post('run', script.again(count, again).ended(1).hex())
+            assert many(lambda x, table, out: x.datastore_table_scan_bsatn(At(table), out)) == FATAL # iterators are limited
+            assert 'too many open row iterators' in s.server_log()
+            assert many(lambda x, table, out: x.console_timer_start(*x.slice(b'x'))) == FATAL
+            assert many(lambda x, table, out: x.get_jwt(wat.ARGUMENTS + 32, out)) == FATAL
+            assert 'too many open bytes sources' in s.server_log()
+            script = Script()
+            table, out = script_table(p, script, 'plain'), script.place(bytes(16))
+            n = script.place(u32(4))
+            script.datastore_table_scan_bsatn(At(table), out).bytes_sink_write(78, out, n).bytes_source_read(5, out, n).bytes_source_read(At(wat.SINK), out, n).bytes_sink_write(77, out, n).row_iter_bsatn_close(At(out)).row_iter_bsatn_close(At(out)).row_iter_bsatn_advance(At(out), out, n).console_timer_end(At(out))
+            got = p.play(script)
+            assert got == [0, 0, 8, 8, 8, 8, 0, 6, 6, 7], got # the arguments' source was read to its end
+            script = Script() # what another call or instance left is nothing here
+            assert p.play(script.row_iter_bsatn_close(1).bytes_source_read(2, 16, 16).console_timer_end(1)) == [6, 8, 7]
+            script = Script() # tables change under an open iterator
+            table, out, row, length, count = script_table(p, script, 'twenty'), script.place(u32(0)), script.place(bytes(20)), script.place(u32(20)), script.place(u32(3000))
+            again = script.here()
+            script.put(length, u32(20)).datastore_insert_bsatn(At(table), row, length).add(row, 1).again(count, again).datastore_table_scan_bsatn(At(table), out).datastore_clear(At(table), wat.HEAP + 0x8000)
+            script.put(length, u32(20)).datastore_insert_bsatn(At(table), row, length)
+            sizes = script.place(u32(0))
+            for _ in range(2): script.put(sizes, u32(1 << 20)).row_iter_bsatn_advance(At(out), wat.BUFFER, sizes).out(sizes, 4)
+            assert p.play(script)[-4:] in ([-1, u32(60000), 6, u32(1 << 20)], [0, u32(60000), -1, u32(0)])
+        s.check_alive()
+
+
+def memory():
+    """memory.grow to the limit of an instance (1 GiB unless told otherwise) and not beyond."""
+    for options, mib in ([], 1024), (['--module-memory-mib', '64'], 64):
+        with Server(options=options) as s:
+            token = s.identity()['token']
+            p, pages = Player(s, token), mib * 16
+            with Bystander(s, token):
+                assert p.play(Script().grow(1).grow(65536).grow(0xffffffff).grow(pages).grow(pages - 65).grow(1).grow(0)) == [64, -1, -1, -1, 65, -1, pages]
+                script = Script() # pointers up to the new end; the instance kept its memory
+                out = pages * 65536 - 32
+                assert p.play(script.identity(out).fill(out, 7, 32).grow(0)) == [pages]
+                assert p.play(Script().identity(out + 1)) == FATAL
+                assert p.play(Script().grow(0)) == [64] # another instance
+                refused(s, token, small(memory=f'(memory (export "memory") {pages + 1})'))
+                refused(s, token, small(extra='(table 10000001 funcref)'))
+                accepted(s, token, 'tables', small(wat.definition(reducers=[('r', [])]), '(if (i32.ne (table.grow $t (ref.null func) (i32.const 10000000)) (i32.const -1)) (then unreachable)) (i32.const 0)', extra='(table $t 1 funcref)'))
+                assert s.call('tables', 'r', token=token)[0] == 200
+            s.check_alive()
+
+
+def reentry():
+    """A module that calls its own exports in the middle of a call."""
+    with Server() as s:
+        token = s.identity()['token']
+        p = Player(s, token)
+        with Bystander(s, token):
+            status, answer = p.post('run', Script().call_again().call_again().ended(1).hex())
+            assert status == 530 and answer.count('x') == 2 and answer.endswith('1 1 '), (status, answer)
+            script = Script().describe_again().count_calls()
+            status, answer = p.post('run', script.ended(1).hex())
+            assert status == 530 and answer.endswith('1 '), (status, answer[-40:])
+            assert p.play(Script().count_calls()) == [2]
+            script = Script()
+            script.procedure_start_mut_tx(script.place(u64(0))).call_again().procedure_commit_mut_tx()
+            status, answer = p.post('prun', script.ended(0).hex()) # its value is spoilt by what the inner call wrote
+            assert status == 500 and answer.startswith(FATAL_PREFIX), (status, answer)
+        s.check_alive()
+
+
+EXPORTS = {  # export: its type, what it returns
+    '_initialize': ('', ''), '__preinit__50_x': ('', ''), '__setup__': ('(param i32) (result i32)', '(i32.const 0)'),
+}
+
+
+def every_export():
+    """An endless loop, a stack without end, a store nowhere and `unreachable`, in everything a module exports."""
+    with Server(options=['--time-budget-ms', str(BUDGET_MS)]) as s:
+        token = s.identity()['token']
+        reducers = [('init', []), ('up', []), ('down', []), ('r', []), ('tick', [('row', 0)])]
+        sched = wat.Table('sched', [('id', 'u64'), ('at', wat.SCHEDULE_AT)], pk=0, indexes=[(wat.BTREE, 0)], auto=[0])
+        d = wat.definition([sched], reducers, procedures=[('p', [], 'string')], lifecycle=[(wat.INIT, 'init'), (wat.CONNECT, 'up'), (wat.DISCONNECT, 'down')], schedules=[('sched', 1, 'tick')], handlers=['h'])
+        only = lambda id, body: f'(if (i32.eq (local.get $id) (i32.const {id})) (then {body})) (i32.const 0)'
+        fine = small(d)
+        with Bystander(s, token):
+            for what, body in ('loop', LOOP), ('stack', DEEP), ('nowhere', NOWHERE), ('unreachable', 'unreachable'):
+                loops = what == 'loop'
+                refused(s, token, small(d, describe=body, extra=HELP), 'error getting module description')
+                refused(s, token, small(d, only(0, body), extra=HELP), 'reducer ran out of energy' if loops else FATAL[1])
+                for export, (type_, result) in EXPORTS.items(): refused(s, token, small(d, extra=HELP + f'(func (export "{export}") {type_} {body} {result})'), f'wasm trap while calling "{export}"')
+                refused(s, token, small(d, extra=HELP + f'(func $s {body}) (start $s)'), 'all fuel consumed by WebAssembly')
+                name = 'e-' + what
+                accepted(s, token, name, fine)
+                call = lambda function: s.call(name, function, token=token)[:2]
+                update = lambda wasm: s.http('PUT', f'/v1/database/{name}', wasm, token)[:2]
+                # an update that cannot start leaves the old program running
+                for bad in small(d, extra=HELP + f'(func (export "__preinit__1") {body})'), small(d, describe=body, extra=HELP):
+                    status, answer = update(bad)
+                    assert status >= 400 and call('r') == (200, ''), (what, status, answer)
+                accepted(s, token, name, small(d, only(3, body), extra=HELP))
+                for _ in range(2): assert call('r') == (ENERGY if loops else FATAL), what
+                c = opened(s, name, V3, token=token)
+                c.send(ws_call(1, 'r'))
+                assert (b'reducer ran out of energy' if loops else FATAL[1].encode()) in c.next()
+                c.close()
+                accepted(s, token, name, small(d, only(1, body), extra=HELP)) # client_connected: nobody gets in
+                status, answer = call('r')
+                assert (status, answer) == (503, 'Insufficient energy balance to run `client_connected` reducer') if loops else status >= 400, (what, status, answer)
+                try:
+                    c = opened(s, name, V3, token=token)
+                    raise Exception(f'{what}: connected')
+                except (End, AssertionError): pass
+                accepted(s, token, name, small(d, only(2, body), extra=HELP)) # client_disconnected: its client goes all the same
+                assert call('r') == (200, ''), what
+                for _ in range(100):
+                    if s.sql(name, 'SELECT * FROM st_client', token).__len__() <= 1: break
+                    time.sleep(0.05)
+                assert len(s.sql(name, 'SELECT * FROM st_client', token)) <= 1
+                run = f'{body} (i32.const 0)'
+                accepted(s, token, name, small(d, extra=HELP + f'(func (export "__call_procedure__") {wat.FUNCTION} {run}) (func (export "__call_http_handler__") (param i32 i64 i32 i32 i32 i32) (result i32) {run})'))
+                status, answer = call('p')
+                assert status == 500 and answer.startswith(FATAL_PREFIX) and 'wasm backtrace' in answer, (what, status, answer)
+                status, answer, _ = s.http('POST', f'/v1/database/{name}/route/h', b'')
+                assert status == 500 and 'wasm backtrace' in answer and not answer.startswith('The module'), (what, status, answer)
+                assert call('r') == (200, ''), what
+                # a scheduled reducer
+                insert = small(d, f'(if (i32.eq (local.get $id) (i32.const 3)) (then (drop (call $table_id_from_name (i32.const 3000) (i32.const 5) (i32.const 3100))) (drop (call $datastore_insert_bsatn (i32.load (i32.const 3100)) (i32.const 3200) (i32.const 3104)))))' + only(4, body),
+                               imports=('bytes_sink_write', 'table_id_from_name', 'datastore_insert_bsatn'), extra=HELP + wat.data(3000, b'sched') + wat.data(3104, u32(17)) + wat.data(3200, u64(0) + b'\1' + u64(0)))
+                accepted(s, token, name, insert)
+                assert call('r') == (200, ''), what
+                time.sleep(0.1)
+                assert call('r') == (200, '') and s.sql(name, 'SELECT COUNT(*) AS n FROM st_module', token) == [[1]], what
+                s.check_alive()
+
+
+def system_tables():
+    """A module cannot break its own database: what describes it is not written by modules. And after all of this it starts again."""
+    with Server() as s:
+        token = s.identity()['token']
+        p = Player(s, token)
+        before = {t: p.sql(f'SELECT * FROM {t}') for t in ('st_table', 'st_column', 'st_index', 'st_sequence', 'st_module')}
+        with Bystander(s, token):
+            for id in range(1, 27):
+                out = wat.HEAP + 0x1000
+                if id == 21: assert p.play(Script().datastore_clear(id, out)) == [4] # the environment is no table here
+                else:
+                    assert p.play(Script().datastore_clear(id, out)) == FATAL, id
+                    assert p.play(Script().datastore_insert_bsatn(id, out, out)) == FATAL and p.play(Script().datastore_update_bsatn(id, 1, out, out)) == FATAL
+                    script = Script()
+                    assert p.play(script.datastore_delete_all_by_eq_bsatn(id, *script.slice(u32(0)), out)) == FATAL
+        assert before == {t: p.sql(f'SELECT * FROM {t}') for t in before}
+        s.stop()
+        s.start()
+        assert before == {t: p.sql(f'SELECT * FROM {t}') for t in before} and p.play(Script().count_calls()) == [1]
+
+
+def floods():
+    """A module that logs, schedules and panics as fast as it can."""
+    with Server(options=['--time-budget-ms', '1000']) as s:
+        token = s.identity()['token']
+        p = Player(s, token)
+        with Bystander(s, token):
+            def flood(n, build):
+                script = Script()
+                count = script.place(u32(n))
+                message = script.slice(b'a' * 1000)
+                again = script.here()
+                build(script, message)
+                return p.post('run', script.again(count, again).ended(0).hex())
+            assert flood(20000, lambda x, m: x.console_log(2, *m, *m, 1, *m))[0] in (200, 402)
+            assert flood(20000, lambda x, m: x.console_log(101, *m, *m, 1, *m))[0] in (200, 402) # with a backtrace each
+            assert flood(20000, lambda x, m: x.volatile_nonatomic_schedule_immediate(*x.slice(b'nobody'), *m))[0] in (200, 402)
+            assert p.play(Script().grow(0)) == [64]
+        s.check_alive()
+
+
+if __name__ == '__main__': main([pointers, lengths, handles, memory, reentry, every_export, system_tables, floods])
