@@ -98,10 +98,12 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@$(MAKE) --no-print-directory loadgen
 	@$(CC) $(CFLAGS) bench/store.c $(LIBRARY) $(LIBS) -o build/bench-store
 	@$(CC) $(CFLAGS) bench/engine.c $(LIBRARY) $(LIBS) -o build/bench-engine
+	@$(CC) $(CFLAGS) bench/live.c $(LIBRARY) $(LIBS) -o build/bench-live
 	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-engine
 	@build/bench-store
+	@build/bench-live
 	@build/bench-host $(MODULES)/transfer.wasm 500000
 	@bench/run.sh
 

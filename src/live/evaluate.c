@@ -31,25 +31,34 @@ static bool push(struct lc_live *l, struct rows *list, struct lc_slice row) {
   return true;
 }
 
+static void first_hit(struct evaluation *e, struct query *q) {
+  q->stamp = e->live->stamp;
+  q->hit_next = NULL;
+  q->deltas = NULL;
+  q->n_deltas = 0;
+  q->lacks_memory = false;
+  *e->last_hit = q;
+  e->last_hit = &q->hit_next;
+  __builtin_prefetch(q->links);
+}
 /* The row may concern this relation of a query. */
 static void hit(void *ctx, struct occurrence *o) {
   struct evaluation *e = ctx;
   struct query *q = o->query;
-  if (q->plan && !lc_fragment_admits(q->plan, o->fragment, o->relation, e->row)) return;
+  struct rows *list = e->is_insert ? &o->inserts : &o->deletes;
+  if (o->stamp == e->live->stamp && list->n && list->rows[list->n - 1].data == e->row.data) return; /* it has more than one partner */
+  if (!o->is_complete && q->plan && !lc_fragment_admits(q->plan, o->fragment, o->relation, e->row)) return;
   if (o->stamp != e->live->stamp) {
     o->stamp = e->live->stamp;
     o->inserts = o->deletes = (struct rows){0};
   }
-  bool ok = push(e->live, e->is_insert ? &o->inserts : &o->deletes, e->row);
+  bool ok = push(e->live, list, e->row);
   if (q->stamp == e->live->stamp) {
     q->lacks_memory |= !ok;
     return;
   }
-  q->stamp = e->live->stamp;
+  first_hit(e, q);
   q->lacks_memory = !ok;
-  q->hit_next = NULL;
-  *e->last_hit = q;
-  e->last_hit = &q->hit_next;
 }
 
 /* ---- the delta of a fragment ---- */
@@ -90,7 +99,8 @@ static bool term(struct query *q, uint32_t fragment, const struct rows *r, const
   return lc_fragment_run(q->plan, fragment, (struct lc_read_view){.ds = out->live->ds}, sources, to_bag, out, err) == LC_OK && (!out->lacks_memory || no_memory(err));
 }
 
-static bool join_delta(struct lc_live *l, struct query *q, uint32_t fragment, const struct occurrence *r, const struct occurrence *s, struct part *p, struct lc_error *err) {
+static bool join_delta(struct lc_live *l, struct query *q, uint32_t fragment, const struct occurrence *r, const struct occurrence *s, struct rows *inserts, struct rows *deletes,
+                       struct lc_error *err) {
   static const struct rows none;
   bool has_r = r->stamp == l->stamp, has_s = s->stamp == l->stamp;
   const struct rows *rp = has_r ? &r->inserts : &none, *rm = has_r ? &r->deletes : &none, *sp = has_s ? &s->inserts : &none, *sm = has_s ? &s->deletes : &none;
@@ -107,55 +117,49 @@ static bool join_delta(struct lc_live *l, struct query *q, uint32_t fragment, co
   for (uint32_t i = 0, same; i < b.n && ok; i = same) {
     int32_t sum = 0;
     for (same = i; same < b.n && by_bytes(&b.rows[i], &b.rows[same]) == 0; same++) sum += b.rows[same].sign;
-    for (; sum > 0; sum--) lc_row_list_add(&p->inserts, b.rows[i].row);
-    for (; sum < 0; sum++) lc_row_list_add(&p->deletes, b.rows[i].row);
+    for (; sum > 0 && ok; sum--) ok = push(l, inserts, b.rows[i].row) || no_memory(err);
+    for (; sum < 0 && ok; sum++) ok = push(l, deletes, b.rows[i].row) || no_memory(err);
   }
   return ok;
 }
 
-static void add_rows(const struct rows *rows, bool is_view, struct lc_row_list *out) {
-  size_t skip = is_view ? ARG_HASH_BYTES : 0;
-  for (uint32_t i = 0; i < rows->n; i++) lc_row_list_add(out, lc_slice(rows->rows[i].data + skip, rows->rows[i].len - skip));
-}
-
-static bool encode(const struct lc_table_info *t, struct part *p) {
-  lc_buf_clear(&p->encoded);
-  lc_row_list_encode(&p->inserts, &p->encoded);
-  size_t at = p->encoded.len;
-  lc_row_list_encode(&p->deletes, &p->encoded);
-  if (!lc_buf_ok(&p->encoded) || !lc_buf_ok(&p->inserts.rows) || !lc_buf_ok(&p->deletes.rows) || !lc_buf_ok(&p->inserts.offsets) || !lc_buf_ok(&p->deletes.offsets)) return false;
-  p->delta = (struct lc_query_delta){.table = t, .table_name = t->name, .is_event = t->is_event, .n_inserts = p->inserts.n_rows, .n_deletes = p->deletes.n_rows,
-                                     .inserts = lc_slice(p->encoded.data, at), .deletes = lc_slice(p->encoded.data + at, p->encoded.len - at)};
-  return true;
-}
-
 /* The parts of a query that have changed. False: it cannot be evaluated any more. */
 static bool evaluate_query(struct lc_live *l, struct query *q, struct lc_error *err) {
-  q->n_hit_parts = 0;
-  if (!q->plan) return lc_fail(err, LC_CONFLICT, "%s", q->error), false;
+  if (!q->plan) return lc_fail(err, LC_CONFLICT, "%s", q->error ? q->error : "out of memory"), false;
   if (q->lacks_memory) return no_memory(err);
-  uint32_t at = 0;
-  for (uint32_t i = 0; i < q->n_parts; i++) {
-    struct part *p = &q->parts[i];
-    uint32_t n = lc_fragment_n_relations(q->plan, i);
-    const struct occurrence *o = &q->occurrences[at];
-    const struct lc_table_info *t = lc_plan_table(q->plan);
-    at += n;
-    p->is_hit = false;
-    lc_row_list_clear(&p->inserts);
-    lc_row_list_clear(&p->deletes);
-    if (n == 1 && o->stamp == l->stamp) {
-      add_rows(&o->inserts, t->view != NULL, &p->inserts);
-      add_rows(&o->deletes, t->view != NULL, &p->deletes);
-    } else if (n == 2 && (o[0].stamp == l->stamp || o[1].stamp == l->stamp) && !join_delta(l, q, i, &o[0], &o[1], p, err)) {
+  const struct lc_table_info *t = q->table;
+  for (uint32_t i = q->n_parts; i-- > 0;) {
+    const struct part *p = &q->parts[i];
+    const struct occurrence *o = p->occurrences;
+    struct rows inserts = {0}, deletes = {0};
+    if (p->n_relations == 1 && o->stamp == l->stamp) {
+      inserts = o->inserts;
+      deletes = o->deletes;
+    } else if (p->n_relations == 2 && (o[0].stamp == l->stamp || o[1].stamp == l->stamp) && !join_delta(l, q, i, &o[0], &o[1], &inserts, &deletes, err)) {
       return false;
     }
-    p->is_hit = p->inserts.n_rows || p->deletes.n_rows;
-    if (!p->is_hit) continue;
-    if (!encode(t, p)) return no_memory(err);
-    q->n_hit_parts++;
+    if (!inserts.n && !deletes.n) continue;
+    size_t skip = p->n_relations == 1 && t->view ? ARG_HASH_BYTES : 0;
+    struct part_delta *d = lc_arena_alloc(&l->arena, sizeof *d);
+    if (!d) return no_memory(err);
+    d->next = q->deltas;
+    d->delta = (struct lc_query_delta){.table = t, .table_name = t->name, .is_event = t->is_event, .n_inserts = inserts.n, .n_deletes = deletes.n,
+                                       .inserts = row_list_of(&l->arena, inserts.rows, inserts.n, skip), .deletes = row_list_of(&l->arena, deletes.rows, deletes.n, skip)};
+    if (!d->delta.inserts.data || !d->delta.deletes.data) return no_memory(err);
+    q->deltas = d;
+    q->n_deltas++;
   }
   return true;
+}
+
+/* All broken queries: some are not found by their tables. */
+static void hit_broken(struct lc_live *l, struct evaluation *e) {
+  l->has_unwatched = false;
+  for (uint32_t i = 0; i < l->n_buckets; i++)
+    for (struct query *q = l->by_key[i]; q; q = q->key_next) {
+      if (!q->is_broken || q->stamp == l->stamp) continue;
+      first_hit(e, q);
+    }
 }
 
 /* ---- telling the subscribers ---- */
@@ -185,33 +189,43 @@ static void fail_sets(struct lc_live *l, struct query *q, const char *text, cons
     if (!k->set->has_failed) fail_set(k->set, whole ? whole : text, sink, failed);
 }
 
+static void hit_link(struct link *k, struct subscriber **touched) {
+  struct set *set = k->set;
+  struct subscriber *s = set->subscriber;
+  if (!set->hits) {
+    set->hit_next = s->hit_sets;
+    s->hit_sets = set;
+  }
+  k->hit_next = set->hits;
+  set->hits = k;
+  set->n_hits += k->query->n_deltas;
+  if (s->is_hit) return;
+  s->is_hit = true;
+  s->hit_next = *touched;
+  *touched = s;
+}
 static void tell(struct lc_live *l, struct subscriber *s, const struct lc_live_sink *sink, struct set **failed) {
   uint32_t n_sets = 0, n_deltas = 0, n = 0;
-  for (struct set *set = s->sets; set; set = set->next) {
-    n_sets += set->n_hits > 0;
+  for (struct set *set = s->hit_sets; set; set = set->hit_next) {
+    n_sets++;
     n_deltas += set->n_hits;
   }
-  if (!n_sets) return;
   struct lc_set_update *updates = lc_arena_alloc(&l->arena, n_sets * sizeof *updates);
   const struct lc_query_delta **deltas = lc_arena_alloc(&l->arena, n_deltas * sizeof *deltas);
-  for (struct set *set = s->sets, *next; set; set = next) {
-    uint32_t n_hits = set->n_hits, k = 0;
-    next = set->next;
+  for (struct set *set = s->hit_sets, *next; set; set = next) {
+    uint32_t k = 0;
+    next = set->hit_next;
+    if (!set->has_failed && (!updates || !deltas)) fail_set(set, "out of memory", sink, failed);
+    for (struct link *link = set->hits; link && !set->has_failed; link = link->hit_next)
+      for (struct part_delta *d = link->query->deltas; d; d = d->next) deltas[k++] = &d->delta;
+    set->hits = NULL;
     set->n_hits = 0;
-    if (!n_hits) continue;
-    if (!updates || !deltas) {
-      fail_set(set, "out of memory", sink, failed);
-      continue;
-    }
-    for (uint32_t i = 0; i < set->n && k < n_hits; i++) {
-      struct query *q = set->links[i].query;
-      for (uint32_t j = 0; q->stamp == l->stamp && q->n_hit_parts && j < q->n_parts; j++)
-        if (q->parts[j].is_hit) deltas[k++] = &q->parts[j].delta;
-    }
+    if (set->has_failed) continue;
     if (k > 1) qsort(deltas, k, sizeof *deltas, by_table_name);
     updates[n++] = (struct lc_set_update){set->id, k, deltas};
     deltas += k;
   }
+  s->hit_sets = NULL;
   if (n) sink->update(sink->ctx, s->client, updates, n);
 }
 
@@ -230,36 +244,43 @@ void lc_live_evaluate(struct lc_live *l, const struct lc_tx_delta *delta, const 
       e.is_insert = k < d->n_inserts;
       e.row = e.is_insert ? d->inserts[k] : d->deletes[k - d->n_inserts];
       interest_match(t, d->table->row_type, e.row, hit, &e);
+      edges_match(l, t, delta, d->table->row_type, e.row, hit, &e);
     }
   }
+  if (l->has_unwatched) hit_broken(l, &e);
   for (struct query *q = e.hits; q; q = q->hit_next) {
     struct lc_error err = {0};
+    l->counts.evaluated++;
     if (!evaluate_query(l, q, &err)) {
-      q->n_hit_parts = 0;
+      q->deltas = NULL;
+      q->n_deltas = 0;
       fail_sets(l, q, err.text, sink, &failed);
       continue;
     }
-    for (struct link *k = q->n_hit_parts ? q->links : NULL; k; k = k->query_next) {
-      struct subscriber *s = k->set->subscriber;
-      k->set->n_hits += q->n_hit_parts;
-      if (s->is_hit) continue;
-      s->is_hit = true;
-      s->hit_next = touched;
-      touched = s;
-    }
+    l->counts.matched += q->n_deltas > 0;
+    for (struct link *k = q->n_deltas ? q->links : NULL; k; k = k->query_next) hit_link(k, &touched);
   }
   for (struct subscriber *s = touched; s; s = s->hit_next) {
     tell(l, s, sink, &failed);
     s->is_hit = false;
   }
   for (struct query *q = e.hits; q; q = q->hit_next)
-    for (uint32_t i = 0; q->n_hit_parts && i < q->n_parts; i++)
-      for (int k = 0; q->parts[i].is_hit && k < 3; k++) lc_buf_free(&q->parts[i].delta.cached[k]);
+    for (struct part_delta *d = q->deltas; d; d = d->next)
+      for (int k = 0; k < 3; k++) lc_buf_free(&d->delta.cached[k]);
+  touched = NULL;
   while (failed) {
     struct set *set = failed;
     struct subscriber *s = set->subscriber;
     failed = set->next;
     live_set_free(l, set);
+    if (s->is_hit) continue;
+    s->is_hit = true;
+    s->hit_next = touched;
+    touched = s;
+  }
+  for (struct subscriber *s = touched, *next; s; s = next) {
+    next = s->hit_next;
+    s->is_hit = false;
     live_drop_empty_subscriber(l, s);
   }
   lc_arena_reset(&l->arena);

@@ -78,54 +78,36 @@ static void forget_interest(struct lc_live *l, struct query *q) {
   for (uint32_t i = 0; i < q->n_occurrences; i++) interest_remove(&l->interest, &q->occurrences[i]);
   lc_free(q->occurrences);
   q->occurrences = NULL;
-  q->n_occurrences = 0;
-}
-static void free_parts(struct query *q) {
-  for (uint32_t i = 0; i < q->n_parts; i++) {
-    lc_row_list_free(&q->parts[i].inserts);
-    lc_row_list_free(&q->parts[i].deletes);
-    lc_buf_free(&q->parts[i].encoded);
-  }
-  lc_free(q->parts);
   q->parts = NULL;
-  q->n_parts = 0;
-}
-static bool add_interest(struct lc_live *l, struct query *q, const struct occurrence *list, uint32_t n) {
-  struct occurrence *o = lc_alloc_zero(n, sizeof *o);
-  if (!o) return false;
-  q->occurrences = o;
-  for (uint32_t i = 0; i < n; i++) {
-    o[i] = list[i];
-    o[i].query = q;
-    if (!interest_add(&l->interest, &o[i])) {
-      forget_interest(l, q);
-      return false;
-    }
-    q->n_occurrences = i + 1;
-  }
-  return true;
+  q->n_occurrences = q->n_parts = 0;
 }
 /* Takes the plan over on success: its parts, and what changed rows concern it. */
 static bool adopt_plan(struct lc_live *l, struct query *q, struct lc_plan *plan) {
-  struct occurrence list[LC_SQL_MAX_RELATIONS * 4], *all = list;
   uint32_t n = 0, n_parts = lc_plan_n_fragments(plan);
-  struct part *parts = lc_alloc_zero(n_parts, sizeof *parts);
   for (uint32_t f = 0; f < n_parts; f++) n += lc_fragment_n_relations(plan, f);
-  if (n > sizeof list / sizeof *list) all = lc_alloc_zero(n, sizeof *all);
-  bool ok = parts && all;
-  for (uint32_t f = 0, at = 0; f < n_parts && ok; f++)
-    for (uint32_t r = 0; r < lc_fragment_n_relations(plan, f); r++, at++) {
-      all[at] = (struct occurrence){.table_id = lc_fragment_table(plan, f, r)->table_id, .fragment = (uint16_t)f, .relation = (uint16_t)r};
-      lc_fragment_search(plan, f, r, &all[at].search);
+  if (!(q->occurrences = lc_alloc_zero(1, n * sizeof *q->occurrences + n_parts * sizeof *q->parts))) return false;
+  q->parts = (struct part *)(q->occurrences + n);
+  bool ok = true;
+  for (uint32_t f = 0; f < n_parts && ok; f++) {
+    q->parts[f].n_relations = (uint8_t)lc_fragment_n_relations(plan, f);
+    q->parts[f].occurrences = &q->occurrences[q->n_occurrences];
+    for (uint32_t r = 0; r < q->parts[f].n_relations && ok; r++) {
+      const struct lc_table_info *t = lc_fragment_table(plan, f, r);
+      struct occurrence *o = &q->occurrences[q->n_occurrences];
+      struct lc_search search;
+      struct lc_edge edge;
+      *o = (struct occurrence){.query = q, .table_id = t->table_id, .fragment = (uint16_t)f, .relation = (uint16_t)r};
+      lc_fragment_search(plan, f, r, &search);
+      ok = interest_add(&l->interest, o, t, &search, lc_fragment_edge(plan, f, r, &edge) ? &edge : NULL);
+      q->n_occurrences += ok;
     }
-  ok = ok && add_interest(l, q, all, n);
-  if (all != list) lc_free(all);
+  }
   if (!ok) {
-    lc_free(parts);
+    forget_interest(l, q);
     return false;
   }
   q->plan = plan;
-  q->parts = parts;
+  q->table = lc_plan_table(plan);
   q->n_parts = n_parts;
   return true;
 }
@@ -136,7 +118,6 @@ static void query_free(struct lc_live *l, struct query *q) {
   *head = q->key_next;
   l->n_queries--;
   forget_interest(l, q);
-  free_parts(q);
   lc_plan_free(q->plan);
   lc_free(q->error);
   lc_free((void *)(uintptr_t)q->sql.data);
@@ -208,48 +189,61 @@ void live_set_free(struct lc_live *l, struct set *s) {
   lc_free(s);
 }
 
-/* A plan that does not compile any more: its tables are watched as a whole, and the next change of one ends its sets. */
-static void break_query(struct lc_live *l, struct query *q, const char *why) {
-  struct occurrence all[64];
+/* A query that does not compile any more (why; NULL: it did not before): its tables are watched as a whole, and the next change of one ends its sets. */
+static void break_query(struct lc_live *l, struct query *q, const struct lc_error *why) {
+  static const struct lc_search any = {.kind = LC_SEARCH_ANY};
   uint32_t n = 0;
-  for (uint32_t i = 0; i < q->n_occurrences && n < 64; i++) {
+  q->is_broken = true;
+  if (why) q->error = lc_strdup_n(why->text, strlen(why->text));
+  for (uint32_t i = 0; i < q->n_occurrences; i++) {
     bool twice = false;
-    for (uint32_t k = 0; k < n; k++) twice = twice || all[k].table_id == q->occurrences[i].table_id;
-    if (!twice) all[n++] = (struct occurrence){.table_id = q->occurrences[i].table_id};
+    for (uint32_t k = 0; k < n; k++) twice = twice || q->occurrences[k].table_id == q->occurrences[i].table_id;
+    if (twice) continue;
+    q->occurrences[n] = (struct occurrence){.query = q, .table_id = q->occurrences[i].table_id};
+    if (interest_add(&l->interest, &q->occurrences[n], NULL, &any, NULL)) n++;
+    else l->has_unwatched = true;
   }
-  forget_interest(l, q);
-  free_parts(q);
-  lc_plan_free(q->plan);
-  q->plan = NULL;
-  q->error = lc_strdup_n(why, strlen(why));
-  if (!q->error || !add_interest(l, q, all, n)) lc_panic("out of memory while a query is recompiled");
+  q->n_occurrences = n;
 }
 
+/* Every plan is made again; nothing of the old schema may be pointed to meanwhile, so all are taken out of the index first. */
 void live_follow_schema(struct lc_live *l) {
   uint64_t version = lc_datastore_schema_version(l->ds);
   if (version == l->schema_version) return;
   l->schema_version = version;
   for (uint32_t i = 0; i < l->n_buckets; i++)
     for (struct query *q = l->by_key[i]; q; q = q->key_next) {
-      struct lc_plan *plan;
-      struct lc_error err = {0};
-      if (!q->plan) continue;
-      if (lc_sql_compile(now(l), q->sql, LC_SQL_SUBSCRIPTION, &q->caller, &plan, &err) != LC_OK) {
-        break_query(l, q, err.text);
-        continue;
-      }
-      forget_interest(l, q);
-      free_parts(q);
+      for (uint32_t k = 0; k < q->n_occurrences; k++) interest_remove(&l->interest, &q->occurrences[k]);
       lc_plan_free(q->plan);
       q->plan = NULL;
-      if (!adopt_plan(l, q, plan)) lc_panic("out of memory while a query is recompiled");
+      q->n_parts = 0;
+    }
+  for (uint32_t i = 0; i < l->n_buckets; i++)
+    for (struct query *q = l->by_key[i]; q; q = q->key_next) {
+      struct lc_plan *plan;
+      struct lc_error err = {0};
+      struct occurrence *old = q->occurrences;
+      uint32_t n_old = q->n_occurrences;
+      enum lc_status st = q->is_broken ? LC_CONFLICT : lc_sql_compile(now(l), q->sql, LC_SQL_SUBSCRIPTION, &q->caller, &plan, &err);
+      if (st == LC_OK) {
+        q->n_occurrences = 0;
+        if (adopt_plan(l, q, plan)) {
+          lc_free(old);
+          continue;
+        }
+        lc_plan_free(plan);
+        lc_fail(&err, LC_NOMEM, "out of memory");
+        q->occurrences = old;
+        q->n_occurrences = n_old;
+      }
+      break_query(l, q, q->is_broken ? NULL : &err);
     }
 }
 
 /* ---- rows of a query ---- */
 
 static bool add_row(void *ctx, struct lc_slice row) {
-  lc_row_list_add(ctx, row);
+  row_list_add(ctx, row);
   return true;
 }
 
@@ -262,15 +256,15 @@ static enum lc_status put_rows(struct lc_live *l, const struct lc_plan *plan, ui
     l->rows = p;
     l->cap_rows = cap;
   }
-  struct lc_row_list list = {0};
+  struct row_list list = {0};
   enum lc_status st = all ? lc_plan_run(plan, now(l), add_row, &list, err) : lc_fragment_run(plan, fragment, now(l), NULL, add_row, &list, err);
   const struct lc_table_info *t = lc_plan_table(plan);
   size_t at = l->rows_bytes.len;
-  lc_row_list_encode(&list, &l->rows_bytes);
+  row_list_encode(&list, &l->rows_bytes);
   l->rows[*n] = (struct lc_query_rows){.table = t, .table_name = t->name, .n_rows = list.n_rows, .row_list = {(const uint8_t *)(uintptr_t)at, l->rows_bytes.len - at}};
   ++*n;
   if (st == LC_OK && (!lc_buf_ok(&list.rows) || !lc_buf_ok(&list.offsets) || !lc_buf_ok(&l->rows_bytes))) st = lc_fail(err, LC_NOMEM, "out of memory for the rows of a query");
-  lc_row_list_free(&list);
+  row_list_free(&list);
   return st;
 }
 
@@ -430,6 +424,8 @@ enum lc_status lc_live_one_off(struct lc_live *l, const struct lc_sql_caller *ca
   *rows = l->rows[0];
   return LC_OK;
 }
+
+struct lc_live_counts lc_live_counts(const struct lc_live *l) { return l->counts; }
 
 void lc_live_free(struct lc_live *l) {
   if (!l) return;

@@ -6,13 +6,6 @@
 #include "../sql/sql.h"
 
 struct lc_live;
-/* Appends rows to a BsatnRowList (spec/05, spec/03 §5: FixedSize while all rows have one non-zero length, else RowOffsets). */
-struct lc_row_list { struct lc_buf rows, offsets; uint32_t n_rows; uint32_t fixed_size_bytes; bool variable; };
-void lc_row_list_add(struct lc_row_list *l, struct lc_slice row);
-void lc_row_list_encode(const struct lc_row_list *l, struct lc_buf *out);
-void lc_row_list_clear(struct lc_row_list *l);
-void lc_row_list_free(struct lc_row_list *l);
-
 /* Rows of one query: initial rows, dropped rows, or one-off result. row_list is an encoded BsatnRowList. */
 struct lc_query_rows { const struct lc_table_info *table; struct lc_slice table_name; uint32_t n_rows; struct lc_slice row_list; };
 /* Change of one distinct query by one transaction; shared by all its subscribers. inserts/deletes: encoded BsatnRowLists. */
@@ -40,6 +33,9 @@ struct lc_live_sink {
 };
 /* Evaluates one committed delta. Everything passed to the sink is valid during the call only. Cost is proportional to the delta and the interested queries. */
 void lc_live_evaluate(struct lc_live *live, const struct lc_tx_delta *delta, const struct lc_live_sink *sink);
+/* Since the beginning: distinct queries that commits made it evaluate, and those that had changes (spec/05 §20). */
+struct lc_live_counts { uint64_t evaluated, matched; };
+struct lc_live_counts lc_live_counts(const struct lc_live *live);
 /* One-off query (spec/03 §13): *rows valid until the next call on live. */
 enum lc_status lc_live_one_off(struct lc_live *live, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_query_rows *rows, struct lc_error *err);
 

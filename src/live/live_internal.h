@@ -6,50 +6,77 @@
 struct query;
 struct rows { struct lc_slice *rows; uint32_t n, cap; };
 
-/* A relation of a query: what a changed row of its table must be like to concern the query. */
+/* A relation of a query: what a changed row of its table must be like to concern the query. The first line of memory is what a commit touches. */
 struct occurrence {
+  struct occurrence *next, **back;    /* in a list: of equal values, or of those that ask nothing */
   struct query *query;
-  uint32_t table_id; uint16_t fragment, relation;
-  struct lc_search search;            /* values lie in the plan */
-  uint64_t value_hash;
-  struct occurrence *next;            /* in a list or bucket */
-  struct occurrence *left, *right, *widest; uint32_t priority; /* intervals: a treap by low bound; widest: greatest high bound below */
-  /* of the commit being evaluated: valid while stamp is its number */
-  uint64_t stamp;
+  uint64_t stamp;                     /* of the commit being evaluated: inserts and deletes are valid while it is its number */
   struct rows inserts, deletes;
+  uint32_t table_id; uint16_t fragment, relation;
+  bool is_complete;                   /* a row for which the index names it fulfils its conditions */
+  /* where it is in the index (interest.c) */
+  struct edge *edge; struct group *group;
+  struct lc_slice value; uint64_t value_hash; /* value: owned */
+  struct box_node *leaf;
 };
 
-/* What one fragment of a query contributes to an update. */
-struct part { struct lc_row_list inserts, deletes; struct lc_buf encoded; struct lc_query_delta delta; bool is_hit; };
+/* A fragment of a query, and what it contributes to an update. */
+struct part { struct occurrence *occurrences; uint32_t n_relations; };
+struct part_delta { struct lc_query_delta delta; struct part_delta *next; };
 struct query {
-  struct lc_plan *plan;               /* NULL: it does not compile any more (error says why) */
-  char *error;
+  uint64_t stamp; struct query *hit_next; struct part_delta *deltas; uint32_t n_deltas; bool lacks_memory; /* of the commit being evaluated, as above */
+  uint32_t n_parts, n_occurrences; struct part *parts; struct occurrence *occurrences; /* in one piece of memory, owned by occurrences */
+  struct link *links;                 /* of all sets that hold it */
+  const struct lc_table_info *table;  /* whose rows it returns */
+  struct lc_plan *plan;               /* NULL: broken, it does not compile any more (error says why; NULL: no memory) */
+  bool is_broken; char *error;
   struct lc_slice sql;                /* owned */
   struct lc_sql_caller caller;        /* to compile again */
-  struct link *links;                 /* of all sets that hold it */
   struct query *key_next; uint64_t key_hash; /* in the key buckets */
-  uint32_t n_parts; struct part *parts;
-  uint32_t n_occurrences; struct occurrence *occurrences;
-  uint32_t n_hit_parts;
-  uint64_t stamp; bool lacks_memory; struct query *hit_next; /* of the commit being evaluated, as above */
 };
-struct link { struct query *query; struct set *set; struct link *query_prev, *query_next; };
-struct set { struct subscriber *subscriber; uint32_t id; uint32_t n; struct link *links; struct set *next; uint32_t n_hits; bool has_failed; };
-struct subscriber { void *client; struct set *sets; struct subscriber *bucket_next; bool is_hit; struct subscriber *hit_next; };
+/* hits, hit_next, hit_sets: of the commit being evaluated, what has changed; empty between. */
+struct link { struct query *query; struct set *set; struct link *query_prev, *query_next, *hit_next; };
+struct set { struct subscriber *subscriber; uint32_t id; uint32_t n; struct link *links; struct set *next; struct link *hits; uint32_t n_hits; struct set *hit_next; bool has_failed; };
+struct subscriber { void *client; struct set *sets; struct subscriber *bucket_next; struct set *hit_sets; bool is_hit; struct subscriber *hit_next; };
+
+/* row_list.c: BsatnRowLists (spec/03 §5): FixedSize while all rows have one length other than 0, else RowOffsets. */
+struct row_list { struct lc_buf rows, offsets; uint32_t n_rows; uint32_t fixed_size_bytes; bool variable; };
+void row_list_add(struct row_list *l, struct lc_slice row);
+void row_list_encode(const struct row_list *l, struct lc_buf *out);
+void row_list_free(struct row_list *l);
+/* The list of n rows without their first `skip` bytes, in the arena. data NULL: out of memory. */
+struct lc_slice row_list_of(struct lc_arena *arena, const struct lc_slice *rows, uint32_t n, size_t skip);
+
+/* boxes.c */
+struct box_node;
+struct boxes { uint32_t n_dims; struct lc_key_spec *specs[LC_SEARCH_MAX_INTERVALS]; struct box_node *root; uint32_t n_occurrences; };
+bool boxes_init(struct boxes *b, const struct lc_type *row_type, uint32_t n_dims, const uint16_t *columns); /* false: out of memory */
+void boxes_free(struct boxes *b); /* not the occurrences */
+bool boxes_add(struct boxes *b, struct occurrence *o, const struct lc_search *s); /* s: intervals of these columns. False: out of memory */
+void boxes_remove(struct boxes *b, struct occurrence *o);
+void boxes_match(const struct boxes *b, const struct lc_type *row_type, struct lc_slice row, void (*hit)(void *ctx, struct occurrence *o), void *ctx);
+void boxes_every(const struct boxes *b, void (*hit)(void *ctx, struct occurrence *o), void *ctx);
 
 /* interest.c */
-struct column_interest {
-  uint16_t column; const struct lc_type *type;
-  struct occurrence **buckets; uint32_t mask, n_values;
-  struct occurrence *intervals;
+struct group;
+struct table_interest { uint32_t table_id, n_occurrences; struct group *groups; struct edge *edges; struct occurrence *any; struct table_interest *next; };
+/* Occurrences that only ask something of the row they are joined with: partners is searched with the rows of the partner table whose partner_column equals
+ * the changed row's column. */
+struct edge {
+  struct edge *next;
+  uint16_t column, partner_column; uint32_t index_id; const struct lc_table_info *partner;
+  struct table_interest partners;
+  uint64_t stamp; struct deleted *deleted; uint32_t n_deleted; bool asks_all; /* evaluate.c, of the commit being evaluated */
 };
-struct table_interest { uint32_t table_id, n_columns, n_occurrences; struct column_interest *columns; struct occurrence *any; struct table_interest *next; };
 struct interest { struct table_interest *tables; };
-bool interest_add(struct interest *in, struct occurrence *o); /* false: out of memory */
+/* s: what o asks of its rows; table: of them, not needed for LC_SEARCH_ANY; edge: may be NULL. False: out of memory. */
+bool interest_add(struct interest *in, struct occurrence *o, const struct lc_table_info *table, const struct lc_search *s, const struct lc_edge *edge);
 void interest_remove(struct interest *in, struct occurrence *o);
 struct table_interest *interest_of(const struct interest *in, uint32_t table_id);
-/* Calls hit for each occurrence that the row may concern; may name some that it does not. */
-void interest_match(struct table_interest *t, const struct lc_type *row_type, struct lc_slice row, void (*hit)(void *ctx, struct occurrence *o), void *ctx);
+/* Calls hit for each occurrence that the row may concern, edges left out; may name some that it does not. */
+void interest_match(const struct table_interest *t, const struct lc_type *row_type, struct lc_slice row, void (*hit)(void *ctx, struct occurrence *o), void *ctx);
+void interest_every(const struct table_interest *t, void (*hit)(void *ctx, struct occurrence *o), void *ctx); /* all, edges left out */
+struct lc_slice interest_column(const struct lc_type *row_type, struct lc_slice row, uint16_t column); /* BSATN of one column */
 void interest_free(struct interest *in);
 
 struct lc_live {
@@ -60,8 +87,12 @@ struct lc_live {
   struct subscriber **subscribers; uint32_t n_subscribers, n_subscriber_buckets;
   struct lc_query_rows *rows; uint32_t cap_rows; struct lc_buf rows_bytes; /* answer of the last call */
   uint64_t stamp;                     /* of the last evaluation */
+  bool has_unwatched;                 /* a broken query lacks memory to be found by its tables: it ends with the next commit */
+  struct lc_live_counts counts;
   struct lc_arena arena;              /* of an evaluation */
 };
+/* edges.c: as interest_match, for the edges of a table. */
+void edges_match(struct lc_live *l, struct table_interest *t, const struct lc_tx_delta *delta, const struct lc_type *row_type, struct lc_slice row, void (*hit)(void *ctx, struct occurrence *o), void *ctx);
 /* live.c */
 void live_follow_schema(struct lc_live *l);
 void live_set_free(struct lc_live *l, struct set *s); /* out of its subscriber's list already */

@@ -23,6 +23,8 @@ struct relation {
 /* How a step finds the rows of its relation. Keys: each part a constant or a column of a relation bound before. */
 enum access { A_SCAN, A_FIND, A_POINT, A_RANGE, A_HASH };
 struct part { struct lc_slice value; const struct expr *column; }; /* exactly one */
+/* scan.c: a number column against a constant. The value as a number in its order, less low, is at most span; is_outside: is more. */
+struct test { uint32_t offset_bytes; uint8_t bytes, kind; bool is_outside; uint64_t low, span; };
 struct step {
   uint32_t relation;
   enum access access;
@@ -31,6 +33,7 @@ struct step {
   struct part low, high; bool has_low, has_high, low_excluded, high_excluded; /* A_RANGE: on the column after the parts */
   const struct expr *hash_column; const struct part *hash_part;               /* A_HASH: one equality to a relation bound before */
   uint32_t n_filters; const struct expr *const *filters;                      /* conditions that can be decided here */
+  uint32_t n_tests; const struct test *tests;                                 /* the first n_tests of them, as tests */
 };
 struct order { uint32_t n; const struct step *steps; };
 
@@ -87,6 +90,11 @@ bool rules_apply(struct check *k);
 /* steps.c */
 bool steps_plan(struct check *k, struct fragment *f);
 bool steps_check_subscription(struct check *k, const struct fragment *f); /* spec/05 §13, 3-5 */
+/* scan.c */
+bool scan_test_of(const struct expr *e, struct test *out); /* false: it is something else */
+/* Which of n <= 65,536 rows, stride_bytes apart, pass all tests (n_tests > 0): their numbers, ascending, and how many. */
+uint32_t scan_select(const struct test *tests, uint32_t n_tests, const uint8_t *rows, size_t stride_bytes, uint32_t n, uint16_t *selected);
+bool scan_row_passes(const struct test *tests, uint32_t n_tests, const uint8_t *row);
 /* change.c */
 bool change_compile(struct check *k, const struct ast *ast);
 #endif

@@ -54,8 +54,9 @@ static bool holds(const struct expr *e, const struct lc_slice *rows, const struc
   default: return decide(e->op, lc_bsatn_compare(e->left->type, a, b));
   }
 }
-static bool all_hold(const struct step *s, const struct lc_slice *rows, const struct relation *relations) {
-  for (uint32_t i = 0; i < s->n_filters; i++)
+/* Those that are no tests. */
+static bool others_hold(const struct step *s, const struct lc_slice *rows, const struct relation *relations) {
+  for (uint32_t i = s->n_tests; i < s->n_filters; i++)
     if (!holds(s->filters[i], rows, relations)) return false;
   return true;
 }
@@ -178,8 +179,25 @@ static bool emit(struct run *r) {
 static bool run_from(struct run *r, uint32_t depth);
 static bool row_of_step(struct run *r, uint32_t depth, struct lc_slice row) {
   const struct step *s = &r->order->steps[depth];
+  if (!scan_row_passes(s->tests, s->n_tests, row.data)) return true;
   r->rows[s->relation] = row;
-  return !all_hold(s, r->rows, r->f->relations) || run_from(r, depth + 1);
+  return !others_hold(s, r->rows, r->f->relations) || run_from(r, depth + 1);
+}
+/* Rows that lie together. */
+static bool rows_of_step(struct run *r, uint32_t depth, const struct lc_row_run *run) {
+  enum { AT_ONCE = 512 };
+  const struct step *s = &r->order->steps[depth];
+  uint16_t selected[AT_ONCE];
+  for (uint32_t from = 0; from < run->n; from += AT_ONCE) {
+    uint32_t n = run->n - from < AT_ONCE ? run->n - from : AT_ONCE, kept = n;
+    const uint8_t *rows = run->rows + (size_t)from * run->stride_bytes;
+    if (s->n_tests) kept = scan_select(s->tests, s->n_tests, rows, run->stride_bytes, n, selected);
+    for (uint32_t i = 0; i < kept; i++) {
+      r->rows[s->relation] = lc_slice(rows + (size_t)(s->n_tests ? selected[i] : i) * run->stride_bytes, run->row_bytes);
+      if (others_hold(s, r->rows, r->f->relations) && !run_from(r, depth + 1)) return false;
+    }
+  }
+  return true;
 }
 
 /* True: go on. */
@@ -236,13 +254,13 @@ static bool run_from(struct run *r, uint32_t depth) {
     lc_fail(r->err, rc == LC_ERRNO_TRAP ? LC_NOMEM : LC_CONFLICT, "the table `%.*s` or an index that this query uses is gone", T(t->name));
     return false;
   }
-  for (struct lc_slice row; go_on && (row = lc_row_iter_next(it)).data;) go_on = row_of_step(r, depth, row);
+  for (struct lc_row_run run; go_on && lc_row_iter_run(it, &run);) go_on = rows_of_step(r, depth, &run);
   lc_row_iter_close(it);
   return go_on;
 }
 
 static void run_end(struct run *r) {
-  for (uint32_t i = 0; i < LC_SQL_MAX_RELATIONS; i++) {
+  for (uint32_t i = 0; i < r->f->n_relations; i++) {
     lc_buf_free(&r->keys[i]);
     lc_buf_free(&r->high[i]);
     lc_buf_free(&r->hashes[i].bytes);
@@ -272,9 +290,9 @@ static enum lc_status run_fragment(const struct lc_plan *plan, uint32_t fragment
   r.err = err ? err : &scratch;
   r.failed = false;
   r.projected = (struct lc_buf){0};
-  memset(r.keys, 0, sizeof r.keys);
-  memset(r.high, 0, sizeof r.high);
-  memset(r.hashes, 0, sizeof r.hashes);
+  memset(r.keys, 0, f->n_relations * sizeof *r.keys);
+  memset(r.high, 0, f->n_relations * sizeof *r.high);
+  memset(r.hashes, 0, f->n_relations * sizeof *r.hashes);
   *go_on = run_from(&r, 0);
   *n = r.n;
   run_end(&r);

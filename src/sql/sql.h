@@ -52,11 +52,22 @@ const struct lc_table_info *lc_fragment_table(const struct lc_plan *plan, uint32
 uint32_t lc_fragment_result(const struct lc_plan *plan, uint32_t fragment); /* the relation whose rows are returned */
 /* Do the conditions on this relation alone hold for the row? A row for which they do not cannot change the query. */
 bool lc_fragment_admits(const struct lc_plan *plan, uint32_t fragment, uint32_t relation, struct lc_slice row);
-/* What a changed row of the relation must be like to matter, for an index of queries: a column equal to a value, or in an interval. */
-enum lc_search_kind { LC_SEARCH_ANY, LC_SEARCH_EQUAL, LC_SEARCH_RANGE };
-struct lc_search { enum lc_search_kind kind; uint16_t column; const struct lc_type *type; struct lc_slice value; /* EQUAL */
-                   struct lc_slice low, high; bool low_excluded, high_excluded; /* RANGE; data NULL: open */ };
+/* What a changed row of the relation must be like to matter, for an index of queries: columns equal to values, or in intervals (low or high without data:
+ * open). Values are BSATN, in the plan. */
+enum { LC_SEARCH_MAX_COLUMNS = 4, LC_SEARCH_MAX_INTERVALS = 3 };
+enum lc_search_kind { LC_SEARCH_ANY, LC_SEARCH_EQUAL, LC_SEARCH_BOX };
+struct lc_interval { uint16_t column; struct lc_slice low, high; bool low_excluded, high_excluded; };
+struct lc_search {
+  enum lc_search_kind kind;
+  uint32_t n_columns; uint16_t columns[LC_SEARCH_MAX_COLUMNS]; struct lc_slice values[LC_SEARCH_MAX_COLUMNS]; /* EQUAL */
+  bool is_complete;                    /* lc_fragment_admits asks nothing else */
+  uint32_t n_intervals; struct lc_interval intervals[LC_SEARCH_MAX_INTERVALS];                               /* BOX */
+};
 void lc_fragment_search(const struct lc_plan *plan, uint32_t fragment, uint32_t relation, struct lc_search *out);
+/* In a join of two: the other relation, if its rows that join with a row of this one are found by an index on one column. column: of this relation, equal to
+ * the index's; search: what the partner must be like. False: no such index, or an event table or a view on either side. */
+struct lc_edge { uint16_t column; const struct lc_table_info *partner; const struct lc_index_info *index; struct lc_search search; };
+bool lc_fragment_edge(const struct lc_plan *plan, uint32_t fragment, uint32_t relation, struct lc_edge *out);
 /* Runs one fragment where a relation may be read from a list of rows instead of its table. */
 struct lc_sql_source { bool is_rows; uint32_t n_rows; const struct lc_slice *rows; };
 enum lc_status lc_fragment_run(const struct lc_plan *plan, uint32_t fragment, struct lc_read_view view, const struct lc_sql_source *sources, bool (*row)(void *ctx, struct lc_slice row), void *ctx,

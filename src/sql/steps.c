@@ -86,13 +86,21 @@ static bool plan_access(struct check *k, const struct fragment *f, uint32_t rela
 static bool plan_filters(struct check *k, const struct fragment *f, uint32_t bound, struct step *s) {
   uint32_t now = bound | 1u << s->relation, n = 0;
   const struct expr **list = check_take(k, f->n_conditions, sizeof *list);
-  if (!list) return false;
-  for (uint32_t i = 0; i < f->n_conditions; i++) {
-    uint32_t uses = f->conditions[i]->relations;
-    if ((uses & ~now) == 0 && ((uses & 1u << s->relation) || (uses == 0 && bound == 0))) list[n++] = f->conditions[i];
-  }
+  struct test *tests = check_take(k, f->n_conditions, sizeof *tests), test;
+  if (!list || !tests) return false;
+  s->n_tests = 0;
+  for (int others = 0; others < 2; others++) /* tests first */
+    for (uint32_t i = 0; i < f->n_conditions; i++) {
+      uint32_t uses = f->conditions[i]->relations;
+      if ((uses & ~now) || !((uses & 1u << s->relation) || (uses == 0 && bound == 0))) continue;
+      bool is_test = uses == 1u << s->relation && scan_test_of(f->conditions[i], &test);
+      if (is_test == (bool)others) continue;
+      if (is_test) tests[s->n_tests++] = test;
+      list[n++] = f->conditions[i];
+    }
   s->filters = list;
   s->n_filters = n;
+  s->tests = tests;
   return true;
 }
 
@@ -185,20 +193,51 @@ bool steps_check_subscription(struct check *k, const struct fragment *f) {
 void lc_fragment_search(const struct lc_plan *plan, uint32_t fragment, uint32_t relation, struct lc_search *out) {
   const struct fragment *f = plan->fragments[fragment];
   const struct lc_type *row = f->relations[relation].table->row_type;
+  struct lc_interval half = {0}; /* one that is open at one end: for want of better */
+  bool has_half = false;
+  uint32_t n_conditions = 0, n_asked = 0; /* on this relation alone; of them in the search */
+  for (uint32_t i = 0; i < f->n_conditions; i++) n_conditions += (f->conditions[i]->relations & ~(1u << relation)) == 0;
   struct part p;
   *out = (struct lc_search){.kind = LC_SEARCH_ANY};
-  for (uint32_t c = 0; c < row->n_fields; c++) {
+  for (uint32_t c = 0; c < row->n_fields && out->n_columns < LC_SEARCH_MAX_COLUMNS; c++) {
     if (!find_equality(f, relation, c, 0, &p)) continue;
-    *out = (struct lc_search){.kind = LC_SEARCH_EQUAL, .column = (uint16_t)c, .type = row->fields[c].type, .value = p.value};
-    return;
+    out->columns[out->n_columns] = (uint16_t)c;
+    out->values[out->n_columns++] = p.value;
   }
-  for (uint32_t c = 0; c < row->n_fields; c++) {
+  for (uint32_t c = 0; c < row->n_fields && out->n_intervals < LC_SEARCH_MAX_INTERVALS; c++) {
     struct step s = {0};
-    if (!find_range(f, relation, c, 0, &s)) continue;
-    if (out->kind == LC_SEARCH_RANGE && !(s.has_low && s.has_high)) continue; /* an interval is better than a half-line */
-    *out = (struct lc_search){.kind = LC_SEARCH_RANGE, .column = (uint16_t)c, .type = row->fields[c].type, .low = s.low.value, .high = s.high.value, .low_excluded = s.low_excluded, .high_excluded = s.high_excluded};
-    if (s.has_low && s.has_high) return;
+    if (find_equality(f, relation, c, 0, &p) || !find_range(f, relation, c, 0, &s)) continue;
+    struct lc_interval v = {(uint16_t)c, s.low.value, s.high.value, s.low_excluded, s.high_excluded};
+    if (s.has_low && s.has_high) out->intervals[out->n_intervals++] = v, n_asked += 2;
+    else if (!has_half) half = v, has_half = true;
   }
+  if (has_half && out->n_intervals < LC_SEARCH_MAX_INTERVALS) out->intervals[out->n_intervals++] = half, n_asked++;
+  if (out->n_intervals) { /* what is fixed is an interval of one value */
+    out->kind = LC_SEARCH_BOX;
+    for (uint32_t i = 0; i < out->n_columns && out->n_intervals < LC_SEARCH_MAX_INTERVALS; i++) out->intervals[out->n_intervals++] = (struct lc_interval){out->columns[i], out->values[i], out->values[i], false, false}, n_asked++;
+    out->n_columns = 0;
+  } else if (out->n_columns) {
+    out->kind = LC_SEARCH_EQUAL;
+    n_asked = out->n_columns;
+  }
+  out->is_complete = n_asked == n_conditions && out->kind != LC_SEARCH_ANY;
+}
+
+bool lc_fragment_edge(const struct lc_plan *plan, uint32_t fragment, uint32_t relation, struct lc_edge *out) {
+  const struct fragment *f = plan->fragments[fragment];
+  if (f->n_relations != 2) return false;
+  uint32_t other = 1 - relation;
+  const struct lc_table_info *t = f->relations[relation].table, *partner = f->relations[other].table;
+  if (t->is_event || partner->is_event || t->view || partner->view) return false;
+  for (uint32_t i = 0; i < partner->n_indexes; i++) {
+    const struct lc_index_info *ix = &partner->indexes[i];
+    struct part p;
+    if (ix->n_columns != 1 || !find_equality(f, other, ix->columns[0], 1u << relation, &p) || !p.column) continue;
+    *out = (struct lc_edge){.column = p.column->column, .partner = partner, .index = ix};
+    lc_fragment_search(plan, fragment, other, &out->search);
+    return true;
+  }
+  return false;
 }
 
 /* ---- estimate (spec/05 §8) ---- */

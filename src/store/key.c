@@ -22,14 +22,6 @@ static uint32_t number_bytes(enum lc_type_kind k) {
 }
 static bool is_signed_number(enum lc_type_kind k) { return k == LC_T_I8 || k == LC_T_I16 || k == LC_T_I32 || k == LC_T_I64 || k == LC_T_I128 || k == LC_T_I256; }
 
-/* Numbers ordered as spec/01 §8 orders floats: both zeros are one, every NaN is one and the greatest. */
-uint64_t float_order(uint64_t bits, unsigned bytes) {
-  uint64_t sign = (uint64_t)1 << (bytes * 8 - 1), all = sign | (sign - 1), infinity = bytes == 4 ? 0x7f800000u : 0x7ff0000000000000u, magnitude = bits & ~sign;
-  if (magnitude > infinity) return all;
-  if (magnitude == 0) return sign;
-  return bits & sign ? ~bits & all : bits | sign;
-}
-
 /* Adds what of a type fits; sets `stopped` when something of it does not. */
 static void add(struct prefix_builder *b, const struct lc_type *t) {
   struct lc_key_spec *s = b->s;

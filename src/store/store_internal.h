@@ -120,7 +120,6 @@ static inline bool is_owned(const struct lc_store *s, const struct lc_tree_node 
 
 /* ---- keys (key.c) ---- */
 
-uint64_t float_order(uint64_t bits, unsigned bytes); /* numbers in the order of spec/01 §8 */
 /* What a step gives to the prefix; `at`: the key's or the entry's bytes at the step's offset. */
 static inline __attribute__((always_inline)) uint64_t step_value(const struct lc_prefix_step *p, const uint8_t *at) {
   uint64_t v = 0;
@@ -130,7 +129,7 @@ static inline __attribute__((always_inline)) uint64_t step_value(const struct lc
   case 4: { uint32_t w; memcpy(&w, at, 4); v = w; break; }
   default: memcpy(&v, at, 8);
   }
-  if (p->kind == LC_STEP_FLOAT) v = float_order(v, p->bytes);
+  if (p->kind == LC_STEP_FLOAT) v = lc_float_order(v, p->bytes);
   else v ^= (uint64_t)p->kind << (p->bytes * 8 - 1);
   return v << p->shift;
 }

@@ -57,6 +57,13 @@ enum lc_status lc_bsatn_validate(const struct lc_type *type, const struct lc_typ
 const uint8_t *lc_bsatn_skip(const struct lc_type *type, const uint8_t *value);
 /* Order of spec/01 §8 on two validated encoded values: <0, 0, >0. */
 int lc_bsatn_compare(const struct lc_type *type, const uint8_t *a, const uint8_t *b);
+/* The bits of an F32 (bytes: 4) or F64 (8) as a number that orders as they do (spec/01 §8): -0 is 0, what is no number comes last. */
+static inline uint64_t lc_float_order(uint64_t bits, unsigned bytes) {
+  uint64_t sign = (uint64_t)1 << (bytes * 8 - 1), all = sign | (sign - 1), infinity = bytes == 4 ? 0x7f800000u : 0x7ff0000000000000u, magnitude = bits & ~sign;
+  if (magnitude > infinity) return all;
+  if (magnitude == 0) return sign;
+  return bits & sign ? ~bits & all : bits | sign;
+}
 /* True if equal values of this type always have equal bytes (no float inside). */
 bool lc_type_is_bitwise(const struct lc_type *type);
 /* Offset of column `col` in a validated row of product type `row_type` (constant if earlier columns are static). */

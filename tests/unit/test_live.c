@@ -173,7 +173,7 @@ static void random_query(struct query *q) {
   else ADD("SELECT %c.* FROM %s x JOIN %s y ON x.%s = y.%s", q->result ? 'y' : 'x', table_names[q->table[0]], table_names[q->table[1]], column_names[q->join_column], column_names[q->join_column]);
   for (int i = 0; i < q->n_terms; i++) {
     struct term *t = &q->terms[i];
-    *t = (struct term){.relation = dice(q->n_relations), .column = dice(N_COLUMNS), .op = dice(3) ? 0 : dice(6), .value = dice(5), .other_column = -1, .is_or = i && dice(4) == 0};
+    *t = (struct term){.relation = dice(q->n_relations), .column = dice(N_COLUMNS), .op = dice(2) ? 0 : dice(6), .value = dice(5), .other_column = -1, .is_or = i && dice(4) == 0};
     if (t->column == 0) t->value = dice(MAX_ROWS);
     if (t->column == 4) t->value = dice(2);
     if (t->column <= 1 && dice(8) == 0) t->other_column = 1 - t->column; /* two columns of one type */

@@ -350,12 +350,74 @@ static void test_random_text(void **state) {
   assert_true(n_accepted > rounds / 20);
 }
 
+/* Comparisons of number columns with constants, all types and operators, against the order of spec/01 §8. */
+static void test_numbers(void **state) {
+  (void)state;
+  static const char *const types[] = {"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"}, *const ops[] = {"=", "<>", "<", "<=", ">", ">="};
+  static const uint64_t special[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0x7f800000, 0xff800000, 0x7fc00000, 0x3f800000, 0xbf800000, INT64_MAX, (uint64_t)1 << 63,
+                                     UINT64_MAX, 0x7ff0000000000000u, 0xfff0000000000000u, 0x7ff8000000000000u, 0x3ff0000000000000u};
+  enum { N_SPECIAL = sizeof special / sizeof *special, N_ROWS = 700 };
+  uint64_t x = 5;
+  char text[512], sql[512];
+  size_t n = 0;
+  n += (size_t)snprintf(text, sizeof text, "table t\n col key u32 pk\n");
+  for (size_t i = 0; i < 10; i++) n += (size_t)snprintf(text + n, sizeof text - n, " col %s %s\n", types[i], types[i]);
+  store_new(text);
+  const struct lc_table_info *t = lc_datastore_table_by_name(ds, lc_slice_str("t"));
+  const struct lc_type *row_type = t->row_type;
+  struct lc_buf rows = {0};
+  const struct lc_tx_delta *delta;
+  struct lc_tx *tx = lc_tx_begin(ds);
+  for (uint32_t i = 0; i < N_ROWS; i++) {
+    size_t from = rows.len;
+    lc_buf_u32(&rows, i);
+    for (uint32_t c = 1; c <= 10; c++) {
+      uint64_t v = next_random(&x, 3) ? special[next_random(&x, N_SPECIAL)] : (uint64_t)next_random(&x, UINT32_MAX) << 32 | next_random(&x, UINT32_MAX);
+      lc_buf_append(&rows, &v, row_type->fields[c].type->static_size_bytes);
+    }
+    assert_int_equal(lc_tx_insert(tx, t->table_id, lc_slice(rows.data + from, rows.len - from), NULL, NULL, &err), LC_ERRNO_OK);
+  }
+  lc_tx_commit(tx, &delta);
+  lc_tx_delta_release(ds, delta);
+  size_t row_bytes = rows.len / N_ROWS;
+  caller = (struct lc_sql_caller){.is_owner = true};
+  language = LC_SQL_STATEMENT;
+  for (uint32_t c = 1; c <= 10; c++)
+    for (uint32_t op = 0; op < 6; op++)
+      for (uint32_t k = 0; k < 40; k++) {
+        const struct lc_type *type = row_type->fields[c].type;
+        const uint8_t *value = lc_row_column(row_type, rows.data + next_random(&x, N_ROWS) * row_bytes, c);
+        struct lc_buf literal = {0};
+        struct lc_reader r = lc_reader(lc_slice(value, type->static_size_bytes));
+        struct results results;
+        struct lc_dml_counts counts;
+        uint64_t expected = 0, got;
+        assert_int_equal(lc_json_write_value(&literal, type, NULL, &r, LC_JSON_U, &err), LC_OK);
+        if (literal.data[0] == '"' || literal.data[0] == 'n') { /* what is no number, or infinite, has no literal */
+          lc_buf_free(&literal);
+          continue;
+        }
+        uint8_t zero[8] = {0}; /* a literal of -0 is 0 */
+        if (lc_bsatn_compare(type, value, zero) == 0) value = zero;
+        for (uint32_t i = 0; i < N_ROWS; i++) {
+          int cmp = lc_bsatn_compare(type, lc_row_column(row_type, rows.data + i * row_bytes, c), value);
+          expected += op == 0 ? cmp == 0 : op == 1 ? cmp != 0 : op == 2 ? cmp < 0 : op == 3 ? cmp <= 0 : op == 4 ? cmp > 0 : cmp >= 0;
+        }
+        snprintf(sql, sizeof sql, "SELECT COUNT(*) AS n FROM t WHERE %s %s %.*s AND key >= 0", types[c - 1], ops[op], (int)literal.len, (char *)literal.data);
+        if (run(sql, &results, &counts) != LC_OK) fail_msg("%s: %s", sql, err.text);
+        got = strtoull(results.text[0] + 1, NULL, 10);
+        if (got != expected) fail_msg("%s: %llu rows, not %llu", sql, (unsigned long long)got, (unsigned long long)expected);
+        lc_buf_free(&literal);
+      }
+  lc_buf_free(&rows);
+}
+
 static int tear_down(void **state) {
   (void)state;
   lc_datastore_free(ds);
   return 0;
 }
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_limits), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_random_text)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_limits), cmocka_unit_test(test_numbers), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_random_text)};
   return cmocka_run_group_tests(tests, NULL, tear_down);
 }
