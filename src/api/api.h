@@ -3,6 +3,8 @@
 #define LC_API_H
 #include "../db/db.h"
 
+/* Limits of one database; 0: the server's. */
+struct lc_database_limits { const char *database; /* name or identity */ uint64_t time_budget_ms, module_memory_mib; };
 struct lc_server_options {
   const char *listen_addr;      /* HOST:PORT */
   const char *data_dir;         /* created if missing */
@@ -10,6 +12,7 @@ struct lc_server_options {
   unsigned network_threads;     /* 0: processors, at most 8 */
   uint64_t time_budget_ms;      /* per call; 0: 60,000 */
   uint64_t module_memory_mib;   /* linear memory of an instance; 0: 1024 */
+  const struct lc_database_limits *database_limits; unsigned n_database_limits;
   uint64_t snapshot_interval_transactions, max_segment_bytes; bool retain_all, accept_lost_transactions; /* as in struct lc_db_options */
   bool count_instructions;      /* energy as the reference counts it, with its budget of 120e9 a call beside the time budget */
 };

@@ -344,9 +344,25 @@ static bool take_out(struct server *s, const struct lc_identity *id, struct data
 }
 bool server_remove_database(struct server *s, const struct lc_identity *id) { return take_out(s, id, NULL); }
 bool server_replace_database(struct server *s, struct database *successor) { return take_out(s, &successor->identity, successor); }
+/* What a call into this database's module may take: the server's limits, or its own. */
+static struct lc_host_limits limits_of(const struct database *d) {
+  const struct lc_server_options *o = &d->server->options;
+  uint64_t budget_ms = o->time_budget_ms, memory_mib = o->module_memory_mib;
+  for (unsigned i = 0; i < o->n_database_limits; i++) {
+    const struct lc_database_limits *l = &o->database_limits[i];
+    struct lc_identity id;
+    struct lc_error err;
+    struct lc_slice name = lc_slice_str(l->database);
+    if (!lc_identity_parse(name, &id) && control_resolve(d->server->control, name, &id, &err) != LC_OK) continue;
+    if (memcmp(&id, &d->identity, sizeof id) != 0) continue;
+    if (l->time_budget_ms) budget_ms = l->time_budget_ms;
+    if (l->module_memory_mib) memory_mib = l->module_memory_mib;
+  }
+  return (struct lc_host_limits){.call_time_budget_us = budget_ms * 1000, .memory_limit_bytes = memory_mib << 20};
+}
 void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o) {
   struct server *s = d->server;
-  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = {.call_time_budget_us = s->options.time_budget_ms * 1000, .memory_limit_bytes = s->options.module_memory_mib << 20}, .n_threads = s->n_threads,
+  *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = limits_of(d), .n_threads = s->n_threads,
                               .snapshot_interval_transactions = s->options.snapshot_interval_transactions, .max_segment_bytes = s->options.max_segment_bytes, .retain_all = s->options.retain_all,
                               .accept_lost_transactions = s->options.accept_lost_transactions};
   o->callbacks.ctx = d;
@@ -359,8 +375,7 @@ void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc
   o->dir = dir;
 }
 
-static void open_one(void *ctx, const struct control_row *row) {
-  struct server *s = ctx;
+static void open_one(struct server *s, const struct control_row *row) {
   struct database *d = database_new(s, &row->id, &row->owner, row->replica_id);
   if (!d) lc_panic("out of memory while starting databases");
   char dir[4096], hex[65];
@@ -377,6 +392,25 @@ static void open_one(void *ctx, const struct control_row *row) {
     lc_log(LC_LOG_ERROR, "database %s cannot be started: %s", hex, err.text);
   }
   server_add_database(s, d);
+}
+
+struct control_rows { struct control_row *rows; uint32_t n, cap; };
+static void on_row(void *ctx, const struct control_row *row) {
+  struct control_rows *list = ctx;
+  if (list->n == list->cap) {
+    list->cap = list->cap ? 2 * list->cap : 64;
+    list->rows = lc_realloc(list->rows, list->cap * sizeof *list->rows);
+    if (!list->rows) lc_panic("out of memory while starting databases");
+  }
+  list->rows[list->n++] = *row;
+}
+/* All databases there are; the control database is free meanwhile. */
+static enum lc_status open_all(struct server *s, struct lc_error *err) {
+  struct control_rows list = {0};
+  enum lc_status st = control_each(s->control, NULL, on_row, &list, err);
+  for (uint32_t i = 0; st == LC_OK && i < list.n; i++) open_one(s, &list.rows[i]);
+  lc_free(list.rows);
+  return st;
 }
 
 /* ---- network handler ---- */
@@ -459,7 +493,7 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
     st = lc_host_init(err);
   }
   if (st == LC_OK && !(s->control = control_open(o->data_dir, err))) st = err->status;
-  if (st == LC_OK) st = control_each(s->control, NULL, open_one, s, err);
+  if (st == LC_OK) st = open_all(s, err);
   if (st != LC_OK) return st;
   struct lc_net_options net = {.listen = o->listen_addr, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES, .stop_reason = "module exited"};
   net.handler = (struct lc_net_handler){.ctx = s, .on_thread_start = on_thread_start, .body_limit = routes_body_limit, .on_request = routes_request, .on_upgrade = routes_request, .on_message = ws_message, .on_close = on_close, .on_turn = on_turn};

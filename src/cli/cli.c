@@ -33,6 +33,7 @@ static const struct lc_cli_option start_options[] = {
   {"network-threads", 0, LC_CLI_VALUE, "Threads that serve connections (default: processors, at most 8)", NULL},
   {"time-budget-ms", 0, LC_CLI_VALUE, "Milliseconds a call may run (default 60000)", NULL},
   {"module-memory-mib", 0, LC_CLI_VALUE, "Memory that an instance of a module may have, in MiB (default 1024, at most 4096)", NULL},
+  {"database-limits", 0, LC_CLI_VALUE, "Time budget and memory of single databases, by name or identity: NAME=MS[/MIB],... (0: as above)", NULL},
   {"snapshot-interval-transactions", 0, LC_CLI_VALUE, "Transactions between two snapshots of a database (default 1000000; 0: only for new log segments)", NULL},
   {"max-segment-size", 0, LC_CLI_VALUE, "Bytes after which a new segment of the commit log is begun (default 1073741824)", NULL},
   {"retain", 0, LC_CLI_VALUE, "needed: the two newest snapshots and the log behind them (default); all: every snapshot and the whole log", NULL},

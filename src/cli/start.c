@@ -85,6 +85,22 @@ static bool number_of(const char *text, uint64_t max, uint64_t *out) {
   return *out <= max;
 }
 
+/* NAME=MS[/MIB],…: entries of limits, whose names point into text, which is cut up. 0: malformed. */
+static unsigned database_limits(char *text, struct lc_database_limits *limits, unsigned max) {
+  unsigned n = 0;
+  for (char *next, *at = text; at; at = next) {
+    if ((next = strchr(at, ','))) *next++ = 0;
+    char *budget = strchr(at, '='), *memory = budget ? strchr(budget, '/') : NULL;
+    if (n == max || !budget || budget == at) return 0;
+    *budget++ = 0;
+    if (memory) *memory++ = 0;
+    limits[n].database = at;
+    if (!number_of(budget, UINT32_MAX, &limits[n].time_budget_ms) || (memory && !number_of(memory, 4096, &limits[n].module_memory_mib))) return 0;
+    n++;
+  }
+  return n;
+}
+
 static void make_dirs(const char *path) {
   char *copy = lc_cli_copy(path);
   for (char *p = copy + 1; *p; p++) {
@@ -102,6 +118,9 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
   const char *pub = lc_cli_value(args, "jwt-pub-key-path"), *priv = lc_cli_value(args, "jwt-priv-key-path"), *key_dir = lc_cli_value(args, "jwt-key-dir");
   const char *threads = lc_cli_value(args, "network-threads"), *budget = lc_cli_value(args, "time-budget-ms"), *memory = lc_cli_value(args, "module-memory-mib");
   const char *interval = lc_cli_value(args, "snapshot-interval-transactions"), *segment = lc_cli_value(args, "max-segment-size"), *retain = lc_cli_value(args, "retain");
+  enum { max_database_limits = 256 };
+  struct lc_database_limits limits[max_database_limits] = {0};
+  unsigned n_limits = 0;
   uint64_t n_threads = 0, budget_ms = 0, memory_mib = 0, snapshot_interval = 0, segment_bytes = 0;
   if (!pub != !priv) return lc_cli_usage_error(cli, "the following required arguments were not provided:\n  --jwt-%s-key-path <VALUE>", pub ? "priv" : "pub");
   if (edition && strcmp(edition, "standalone") != 0) return lc_cli_fail(cli, "only the standalone edition can be started here, not `%s`", edition);
@@ -113,6 +132,12 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
   if (interval && snapshot_interval == 0) snapshot_interval = UINT64_MAX;
   if (segment && (!number_of(segment, INT64_MAX, &segment_bytes) || segment_bytes == 0)) return lc_cli_usage_error(cli, "invalid value '%s' for '--max-segment-size <VALUE>'", segment);
   if (retain && strcmp(retain, "all") != 0 && strcmp(retain, "needed") != 0) return lc_cli_usage_error(cli, "invalid value '%s' for '--retain <VALUE>'", retain);
+  const char *limits_text = lc_cli_value(args, "database-limits");
+  char *own_limits = limits_text ? lc_cli_copy(limits_text) : NULL;
+  if (own_limits && !(n_limits = database_limits(own_limits, limits, max_database_limits))) {
+    lc_free(own_limits);
+    return lc_cli_usage_error(cli, "invalid value '%s' for '--database-limits <VALUE>': NAME=MS[/MIB],... is expected", limits_text);
+  }
 
   char *saved = lc_cli_config_get(cli->config, "listen_addr"), *address = lc_cli_copy(listen ? listen : saved ? saved : "0.0.0.0:3000");
   int rc = choose_address(cli, !lc_cli_has(args, "non-interactive") && isatty(STDIN_FILENO), &address);
@@ -137,6 +162,8 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
                                         .network_threads = (unsigned)n_threads,
                                         .time_budget_ms = budget_ms,
                                         .module_memory_mib = memory_mib,
+                                        .database_limits = limits,
+                                        .n_database_limits = n_limits,
                                         .snapshot_interval_transactions = snapshot_interval,
                                         .max_segment_bytes = segment_bytes,
                                         .retain_all = retain && strcmp(retain, "all") == 0,
@@ -152,5 +179,6 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
   if (temporary) nftw(temporary, remove_entry, MAX_OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
   lc_free(address);
   lc_free(saved);
+  lc_free(own_limits);
   return rc;
 }

@@ -270,6 +270,60 @@ def every_export():
                 s.check_alive()
 
 
+def limits():
+    """Time and memory of a server and of single databases, by name and by identity, from the first publish on and after a restart."""
+    with Server(options=['--time-budget-ms', '1500', '--module-memory-mib', '32', '--database-limits', 'player-quick=150/64,late=0/16']) as s:
+        token = s.identity()['token']
+        def player(name):
+            p = Player.__new__(Player)
+            p.s, p.token, p.name = s, token, name
+            accepted(s, token, name, Player.program or wat.player())
+            return p
+        quick, slow, late = player('player-quick'), player('player-slow'), player('late')
+        for again in range(2):
+            for p, least, most, mib in (quick, 0.15, 1.2, 64), (slow, 1.5, 8, 32), (late, 1.5, 8, 16):
+                start = time.monotonic()
+                assert p.post('run', Script().forever().ended(0).hex()) == ENERGY
+                took = time.monotonic() - start
+                assert least * 0.9 <= took <= most, (p.name, took)
+                assert p.play(Script().grow(mib * 16 - 64).grow(1)) == [64, -1], p.name
+                assert p.play(Script().trap()) == FATAL
+            # a procedure's clock stands still while it sleeps; its own loop ends in time
+            script = Script()
+            got = quick.play(script.procedure_sleep_until(At64(script.place(u64(int((time.time() + 0.5) * 1e6))))).count_calls(), 'procedure')
+            assert got[1:] == [1], got
+            start = time.monotonic()
+            assert quick.post('prun', Script().forever().ended(0).hex())[0] == 500 and 0.1 < time.monotonic() - start < 1.5
+            if not again:
+                s.stop()
+                s.start()
+
+
+def instances():
+    """Procedures have a pool of instances: one that trapped or ran out of time is replaced, the others are used again."""
+    with Server(options=['--time-budget-ms', '200']) as s:
+        token = s.identity()['token']
+        p = Player(s, token)
+        count = lambda: p.play(Script().count_calls(), 'procedure')
+        assert [count() for _ in range(3)] == [[1], [2], [3]] # used again
+        assert p.post('prun', Script().trap().ended(0).hex())[0] == 500 and count() == [1]
+        assert p.post('prun', Script().forever().ended(0).hex())[0] == 500 and count() == [1]
+        assert p.play(Script().count_calls()) == [1] # reducers have one of their own
+        def sleeper(out):
+            script = Script()
+            out.append(p.play(script.procedure_sleep_until(At64(script.place(u64(int((time.time() + 0.6) * 1e6))))).count_calls(), 'procedure')[1:])
+        answers = []
+        threads = [threading.Thread(target=sleeper, args=(answers,)) for _ in range(4)] # at once: four instances
+        for t in threads: t.start()
+        for t in threads: t.join()
+        assert sorted(answers) == [[1], [1], [1], [2]], answers
+        accepted(s, token, p.name, wat.player()) # the same program: instances live on; another: new ones
+        assert p.play(Script().count_calls(), 'procedure')[0] > 1
+        status, answer = s.http('PUT', f'/v1/database/{p.name}', wat.player() + b'\0\2\1x', token)[:2] # a custom section makes it another program
+        assert status == 200, answer
+        assert p.play(Script().count_calls(), 'procedure') == [1] and p.play(Script().count_calls()) == [1]
+
+
 def system_tables():
     """A module cannot break its own database: what describes it is not written by modules. And after all of this it starts again."""
     with Server() as s:
@@ -311,4 +365,4 @@ def floods():
         s.check_alive()
 
 
-if __name__ == '__main__': main([pointers, lengths, handles, memory, reentry, every_export, system_tables, floods])
+if __name__ == '__main__': main([globals()[x] for x in sys.argv[1:]] or [pointers, lengths, handles, memory, reentry, every_export, limits, instances, system_tables, floods])
