@@ -27,7 +27,7 @@ static void on_update(void *ctx, void *client, const struct lc_set_update *sets,
   (void)ctx, (void)client;
   for (uint32_t i = 0; i < n; i++) n_deltas += sets[i].n;
 }
-static void on_failed(void *ctx, void *client, uint32_t set, const char *text) {
+static void on_failed(void *ctx, void *client, uint64_t set, const char *text) {
   (void)ctx, (void)client, (void)set;
   fprintf(stderr, "a set failed: %s\n", text);
   exit(1);
@@ -74,7 +74,7 @@ static void subscribe(const char *sql) {
   const struct lc_query_rows *rows;
   uint32_t n;
   void *client = &clients[next_set % sizeof clients];
-  MUST(lc_live_subscribe(live, client, &caller, next_set++, 1, &text, &rows, &n, &err) == LC_OK);
+  MUST(lc_live_subscribe(live, client, &caller, next_set++, 0, 1, &text, &rows, &n, &err) == LC_OK);
 }
 static double plain;
 static void measure(const char *what, uint32_t n_queries, void (*transaction)(void), uint32_t n, double rows) {

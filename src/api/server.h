@@ -212,10 +212,20 @@ struct ws_client {
   uint64_t received, received_bytes;
   _Atomic uint64_t answered, answered_bytes;
   bool paused;              /* too much waits: the socket is not read */
+  bool is_json, is_light;   /* protocol v1: answers are text; no reducer information about others' calls */
 };
 enum { FRAME_ABORT = 0xffffffffu }; /* length that asks for the connection to be dropped */
-extern const struct lc_db_client_ops ws_v2_ops;
+extern const struct lc_db_client_ops ws_v1_ops, ws_v2_ops;
 /* Decodes client messages into `batch`; false: *err says what the close reason is. */
 bool ws_v2_decode(struct ws_client *c, struct lc_slice payload, struct lc_db_batch *batch, struct lc_error *err);
+/* The same for protocol v1; is_text: JSON, whatever the client is answered in (spec/03 §4). */
+bool ws_v1_decode(struct ws_client *c, struct lc_slice payload, bool is_text, struct lc_db_batch *batch, struct lc_error *err);
+/* ws_v2.c, for both: reading of messages, and the count of what waits. */
+bool ws_need(const struct lc_reader *r, const char *type, size_t n, struct lc_error *err); /* false: "data too short for …" */
+bool ws_take_bytes(struct lc_reader *r, struct lc_slice *out, struct lc_error *err);
+bool ws_take_text(struct lc_reader *r, struct lc_slice *out, struct lc_error *err);        /* UTF-8 */
+struct lc_db_op *ws_add(struct ws_client *c, struct lc_db_batch *b, enum lc_db_op_kind kind, struct lc_slice name, struct lc_slice args); /* NULL: out of memory */
+void ws_received(struct ws_client *c, struct lc_db_batch *b, size_t payload_bytes);          /* the last operation of b is the payload's last */
+void ws_answered(struct ws_client *c, const struct lc_db_op *op);                           /* baton holder */
 
 #endif

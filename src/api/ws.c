@@ -18,7 +18,7 @@ static void client_free(struct ws_client *c) {
 
 /* The checks in the order of spec/03 §1.3; q is authenticated (rows 1-2). A database that is found is let go with the request. */
 void ws_upgrade(struct request *q) {
-  static const char *const names[] = {"v3.bsatn.spacetimedb", "v2.bsatn.spacetimedb"};
+  static const char *const names[] = {"v3.bsatn.spacetimedb", "v2.bsatn.spacetimedb", "v1.bsatn.spacetimedb", "v1.json.spacetimedb"};
   static const char *const compressions[] = {"None", "Brotli", "Gzip"};
   struct server *s = q->server;
   struct lc_error err = {0};
@@ -82,7 +82,7 @@ void ws_upgrade(struct request *q) {
     request_text(q, 500, err.text);
     return;
   }
-  int protocol = lc_ws_choose_protocol(q->r, names, 2);
+  int protocol = lc_ws_choose_protocol(q->r, names, 4);
   if (protocol < 0) {
     request_text(q, 400, "no valid protocol selected");
     return;
@@ -115,9 +115,11 @@ void ws_upgrade(struct request *q) {
   c->token = q->token;
   q->claims = (struct lc_auth_claims){0};
   q->token = (struct lc_buf){0};
-  c->base.ops = &ws_v2_ops;
+  c->base.ops = protocol >= 2 ? &ws_v1_ops : &ws_v2_ops;
   c->base.thread_index = lc_net_thread_index(t);
-  c->base.protocol = protocol == 0 ? 3 : 2;
+  c->base.protocol = protocol == 0 ? 3 : protocol == 1 ? 2 : 1;
+  c->is_json = protocol == 3;
+  c->is_light = light;
   c->base.confirmed = confirmed;
   c->base.identity = c->claims.identity;
   c->base.is_owner = memcmp(&c->base.identity, &d->owner, sizeof d->owner) == 0;
@@ -140,7 +142,7 @@ void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool t
   (void)ctx;
   struct ws_client *c = lc_conn_user(conn);
   struct lc_error err; /* not cleared: two kilobytes a message */
-  if (text) {
+  if (text && c->base.protocol > 1) {
     const char *reason = c->base.protocol == 3 ? "v3 websocket does not support text messages" : "v2 websocket does not support text messages";
     lc_ws_close(conn, 1011, lc_slice_str(reason));
     return;
@@ -148,7 +150,7 @@ void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool t
   struct lc_db_batch *batch = server_batch(lc_conn_thread(conn), c->at.database);
   if (!batch) {
     lc_conn_abort(conn);
-  } else if (!ws_v2_decode(c, payload, batch, &err)) {
+  } else if (c->base.protocol == 1 ? !ws_v1_decode(c, payload, text, batch, &err) : !ws_v2_decode(c, payload, batch, &err)) {
     lc_ws_close(conn, 1011, lc_slice_str(err.text));
   } else if (c->received - atomic_load_explicit(&c->answered, memory_order_relaxed) > MAX_WAITING_MESSAGES) {
     lc_ws_close(conn, 1013, lc_slice_str("too many requests"));
@@ -176,7 +178,7 @@ void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox_entry *e) {
       lc_conn_finish(conn);
       break;
     }
-    lc_ws_send(conn, false, lc_slice(NULL, 0), lc_slice(lc_read_raw(&r, n), n));
+    lc_ws_send(conn, c->is_json, lc_slice(NULL, 0), lc_slice(lc_read_raw(&r, n), n));
   }
   if (conn && c->paused && waiting_bytes(c) < RESUME_BYTES) { /* every operation gives an output, so this is looked at when the last has run */
     c->paused = false;

@@ -15,17 +15,17 @@ static bool short_of(struct lc_error *err, const char *type, size_t expected, si
   lc_fail(err, LC_INVALID, "data too short for %s: Expected %zu, given %zu", type, expected, given);
   return false;
 }
-static bool need(const struct lc_reader *r, const char *type, size_t n, struct lc_error *err) { return lc_reader_left(r) >= n || short_of(err, type, n, lc_reader_left(r)); }
-static bool take_bytes(struct lc_reader *r, struct lc_slice *out, struct lc_error *err) {
-  if (!need(r, "u32", 4, err)) return false;
+bool ws_need(const struct lc_reader *r, const char *type, size_t n, struct lc_error *err) { return lc_reader_left(r) >= n || short_of(err, type, n, lc_reader_left(r)); }
+bool ws_take_bytes(struct lc_reader *r, struct lc_slice *out, struct lc_error *err) {
+  if (!ws_need(r, "u32", 4, err)) return false;
   uint32_t n = lc_read_u32(r);
-  if (!need(r, "[u8]", n, err)) return false;
+  if (!ws_need(r, "[u8]", n, err)) return false;
   *out = lc_slice(lc_read_raw(r, n), n);
   return true;
 }
-static bool take_text(struct lc_reader *r, struct lc_slice *out, struct lc_error *err) {
+bool ws_take_text(struct lc_reader *r, struct lc_slice *out, struct lc_error *err) {
   struct lc_reader check = *r;
-  if (!take_bytes(r, out, err)) return false;
+  if (!ws_take_bytes(r, out, err)) return false;
   return lc_bsatn_validate(lc_type_primitive(LC_T_STRING), NULL, &check, err) == LC_OK;
 }
 
@@ -33,7 +33,7 @@ static bool out_of_memory(struct lc_error *err) {
   lc_fail(err, LC_NOMEM, "out of memory");
   return false;
 }
-static struct lc_db_op *add(struct ws_client *c, struct lc_db_batch *b, enum lc_db_op_kind kind, struct lc_slice name, struct lc_slice args) {
+struct lc_db_op *ws_add(struct ws_client *c, struct lc_db_batch *b, enum lc_db_op_kind kind, struct lc_slice name, struct lc_slice args) {
   struct lc_db_op *op = lc_db_batch_add(b, kind, &c->base);
   if (!op) return NULL;
   op->name_at = b->bytes.len;
@@ -48,56 +48,56 @@ static struct lc_db_op *add(struct ws_client *c, struct lc_db_batch *b, enum lc_
 static bool decode_one(struct ws_client *c, struct lc_reader *r, struct lc_db_batch *b, struct lc_error *err) {
   struct lc_slice name = {0}, args = {0};
   struct lc_db_op *op;
-  if (!need(r, "u8", 1, err)) return false;
+  if (!ws_need(r, "u8", 1, err)) return false;
   uint8_t tag = lc_read_u8(r), flags = 0;
   if (tag > CLIENT_CALL_PROCEDURE) {
     lc_fail(err, LC_INVALID, "unknown tag 0x%x for sum type ClientMessage", tag);
     return false;
   }
-  if (!need(r, "u32", 4, err)) return false;
+  if (!ws_need(r, "u32", 4, err)) return false;
   uint32_t request_id = lc_read_u32(r), set = 0, n = 0;
   switch (tag) {
   case CLIENT_SUBSCRIBE: {
-    if (!need(r, "u32", 4, err)) return false;
+    if (!ws_need(r, "u32", 4, err)) return false;
     set = lc_read_u32(r);
-    if (!need(r, "u32", 4, err)) return false;
+    if (!ws_need(r, "u32", 4, err)) return false;
     n = lc_read_u32(r);
     const uint8_t *start = r->p;
     for (uint32_t i = 0; i < n; i++)
-      if (!take_text(r, &name, err)) return false;
-    op = add(c, b, LC_OP_SUBSCRIBE, lc_slice(NULL, 0), lc_slice(start, (size_t)(r->p - start)));
+      if (!ws_take_text(r, &name, err)) return false;
+    op = ws_add(c, b, LC_OP_SUBSCRIBE, lc_slice(NULL, 0), lc_slice(start, (size_t)(r->p - start)));
     break;
   }
   case CLIENT_UNSUBSCRIBE:
-    if (!need(r, "u32", 4, err)) return false;
+    if (!ws_need(r, "u32", 4, err)) return false;
     set = lc_read_u32(r);
-    if (!need(r, "u8", 1, err)) return false;
+    if (!ws_need(r, "u8", 1, err)) return false;
     flags = lc_read_u8(r);
     if (flags > 1) {
       lc_fail(err, LC_INVALID, "unknown tag 0x%x for sum type UnsubscribeFlags", flags);
       return false;
     }
-    op = add(c, b, LC_OP_UNSUBSCRIBE, name, args);
+    op = ws_add(c, b, LC_OP_UNSUBSCRIBE, name, args);
     break;
   case CLIENT_ONE_OFF:
-    if (!take_text(r, &name, err)) return false;
-    op = add(c, b, LC_OP_ONE_OFF, name, args);
+    if (!ws_take_text(r, &name, err)) return false;
+    op = ws_add(c, b, LC_OP_ONE_OFF, name, args);
     break;
   default:
-    if (!need(r, "u8", 1, err)) return false;
+    if (!ws_need(r, "u8", 1, err)) return false;
     flags = lc_read_u8(r);
     if (flags != 0) {
       lc_fail(err, LC_INVALID, "invalid call %s flag %u", tag == CLIENT_CALL_REDUCER ? "reducer" : "procedure", flags);
       return false;
     }
-    if (!take_text(r, &name, err) || !take_bytes(r, &args, err)) return false;
-    op = add(c, b, tag == CLIENT_CALL_REDUCER ? LC_OP_CALL_REDUCER : LC_OP_CALL_PROCEDURE, name, args);
+    if (!ws_take_text(r, &name, err) || !ws_take_bytes(r, &args, err)) return false;
+    op = ws_add(c, b, tag == CLIENT_CALL_REDUCER ? LC_OP_CALL_REDUCER : LC_OP_CALL_PROCEDURE, name, args);
   }
   if (!op) return out_of_memory(err);
   op->request_id = request_id;
   op->query_set_id = set;
   op->n_queries = n;
-  op->flags = flags;
+  op->flags = tag == CLIENT_UNSUBSCRIBE && !flags ? LC_LIVE_NO_ROWS : 0;
   return true;
 }
 
@@ -111,14 +111,17 @@ bool ws_v2_decode(struct ws_client *c, struct lc_slice payload, struct lc_db_bat
   do
     if (!decode_one(c, &r, batch, err)) return false;
   while (c->base.protocol == 3 && lc_reader_left(&r));
-  c->received++; /* answered when its last operation is */
-  c->received_bytes += payload.len;
   lc_assert(batch->n_ops > before);
-  batch->ops[batch->n_ops - 1].arg = (void *)(uintptr_t)(payload.len + 1);
+  ws_received(c, batch, payload.len);
   return true;
 }
+void ws_received(struct ws_client *c, struct lc_db_batch *b, size_t payload_bytes) {
+  c->received++; /* answered when its last operation is */
+  c->received_bytes += payload_bytes;
+  b->ops[b->n_ops - 1].arg = (void *)(uintptr_t)(payload_bytes + 1);
+}
 /* An operation has been answered: if it was the last of its payload, that is not waiting any more. Only the baton holder writes. */
-static void done(struct ws_client *c, const struct lc_db_op *op) {
+void ws_answered(struct ws_client *c, const struct lc_db_op *op) {
   if (!op->arg) return;
   uint64_t bytes = (uint64_t)(uintptr_t)op->arg - 1;
   atomic_store_explicit(&c->answered, atomic_load_explicit(&c->answered, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -141,7 +144,7 @@ static struct lc_buf *begin(struct lc_db_client *base) {
 }
 static void end(struct lc_db_client *base, const struct lc_db_op *op) {
   struct ws_client *c = (struct ws_client *)base;
-  if (op) done(c, op);
+  if (op) ws_answered(c, op);
   if (!lc_buf_ok(&base->out)) lc_panic("out of memory while encoding a message");
   lc_buf_patch_u32(&base->out, c->frame_at, (uint32_t)(base->out.len - c->frame_at - 4));
 }
@@ -157,7 +160,7 @@ static void put_rows(struct lc_buf *b, const struct lc_query_rows *rows, uint32_
 static void put_sets(struct lc_buf *b, const struct lc_set_update *sets, uint32_t n_sets) {
   lc_buf_u32(b, n_sets);
   for (uint32_t i = 0; i < n_sets; i++) {
-    lc_buf_u32(b, sets[i].query_set_id);
+    lc_buf_u32(b, (uint32_t)sets[i].query_set_id);
     size_t count_at = b->len;
     uint32_t n_tables = 0;
     lc_buf_u32(b, 0);
@@ -213,7 +216,8 @@ static void on_reducer_result(struct lc_db_client *base, const struct lc_db_op *
   end(base, op);
 }
 
-static void on_update(struct lc_db_client *base, const struct lc_set_update *sets, uint32_t n_sets) {
+static void on_update(struct lc_db_client *base, const struct lc_set_update *sets, uint32_t n_sets, const struct lc_reducer_outcome *cause) {
+  (void)cause;
   struct lc_buf *b = begin(base);
   lc_buf_u8(b, SERVER_TRANSACTION_UPDATE);
   put_sets(b, sets, n_sets);
@@ -224,7 +228,7 @@ static void on_subscribe_applied(struct lc_db_client *base, const struct lc_db_o
   struct lc_buf *b = begin(base);
   lc_buf_u8(b, SERVER_SUBSCRIBE_APPLIED);
   lc_buf_u32(b, op->request_id);
-  lc_buf_u32(b, op->query_set_id);
+  lc_buf_u32(b, (uint32_t)op->query_set_id);
   put_rows(b, rows, n);
   end(base, op);
 }
@@ -233,7 +237,7 @@ static void on_unsubscribe_applied(struct lc_db_client *base, const struct lc_db
   struct lc_buf *b = begin(base);
   lc_buf_u8(b, SERVER_UNSUBSCRIBE_APPLIED);
   lc_buf_u32(b, op->request_id);
-  lc_buf_u32(b, op->query_set_id);
+  lc_buf_u32(b, (uint32_t)op->query_set_id);
   lc_buf_u8(b, rows ? 0 : 1);
   if (rows) put_rows(b, rows, n);
   end(base, op);
@@ -244,22 +248,23 @@ static void on_subscription_error(struct lc_db_client *base, const struct lc_db_
   lc_buf_u8(b, SERVER_SUBSCRIPTION_ERROR);
   lc_buf_u8(b, 0);
   lc_buf_u32(b, op->request_id);
-  lc_buf_u32(b, op->query_set_id);
+  lc_buf_u32(b, (uint32_t)op->query_set_id);
   lc_buf_bsatn_str(b, text);
   end(base, op);
 }
 
-static void on_set_failed(struct lc_db_client *base, uint32_t query_set_id, const char *text) {
+static void on_set_failed(struct lc_db_client *base, uint64_t query_set_id, const char *text) {
   struct lc_buf *b = begin(base);
   lc_buf_u8(b, SERVER_SUBSCRIPTION_ERROR);
   lc_buf_u8(b, 1); /* no request */
-  lc_buf_u32(b, query_set_id);
+  lc_buf_u32(b, (uint32_t)query_set_id);
   lc_buf_bsatn_str(b, text);
   end(base, NULL);
 }
 
-static void on_one_off(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_query_rows *rows, const char *error_text) {
+static void on_one_off(struct lc_db_client *base, const struct lc_db_op *op, struct lc_slice args, const struct lc_query_rows *rows, const char *error_text) {
   struct lc_buf *b = begin(base);
+  (void)args;
   lc_buf_u8(b, SERVER_ONE_OFF_RESULT);
   lc_buf_u32(b, op->request_id);
   lc_buf_u8(b, rows ? 0 : 1);

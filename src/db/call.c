@@ -92,11 +92,11 @@ static void emit(void *ctx, void *client, const struct lc_set_update *sets, uint
     db->emit_done = true;
     return;
   }
-  c->ops->transaction_update(c, sets, n_sets);
+  c->ops->transaction_update(c, sets, n_sets, db->emit_outcome);
 }
 
 /* A query set that cannot be evaluated any more. */
-static void set_failed(void *ctx, void *client, uint32_t query_set_id, const char *text) {
+static void set_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
   struct lc_db *db = ctx;
   struct lc_db_client *c = client;
   db_mark_dirty(db, c);
@@ -147,8 +147,8 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
                                                "can't directly call special OnDisconnect lifecycle reducer"};
   const struct lc_env *env = db->options.env;
   const struct lc_module_def *def = lc_module_definition(db->module);
-  *out = (struct lc_reducer_outcome){.timestamp_us = env->now_us(env->ctx)};
   int32_t index = db_find_reducer(db, name);
+  *out = (struct lc_reducer_outcome){.timestamp_us = env->now_us(env->ctx), .name = name, .reducer_id = index < 0 ? UINT32_MAX : (uint32_t)index, .request_id = op ? op->request_id : 0, .caller = *sender, .connection_id = *conn};
   const struct lc_function_def *fn = index < 0 ? NULL : &def->reducers[index];
   if (!fn || (fn->is_private && !is_owner && fn->lifecycle == LC_LIFECYCLE_NONE)) {
     static const char text[] = "no such reducer";
@@ -162,9 +162,17 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
     answer(db, caller, op, out);
     return;
   }
-  struct lc_reader r = lc_reader(args);
   struct lc_error err;
-  if (lc_bsatn_validate(fn->params, fn->typespace, &r, &err) != LC_OK) {
+  bool is_good = true;
+  if (op && op->args_are_json) {
+    lc_buf_clear(&db->json_args);
+    is_good = lc_json_parse_args(args, fn->params, fn->typespace, &db->json_args, &err) == LC_OK && (lc_buf_ok(&db->json_args) || lc_fail(&err, LC_NOMEM, "out of memory") == LC_OK);
+    out->json_args = args;
+    args = lc_buf_slice(&db->json_args);
+  }
+  struct lc_reader r = lc_reader(args);
+  if (!is_good || lc_bsatn_validate(fn->params, fn->typespace, &r, &err) != LC_OK) {
+    out->json_args = lc_slice(NULL, 0);
     lc_fail_context(&err, "invalid arguments for reducer %.*s", (int)name.len, (const char *)name.data);
     reject(db, out, name, err.text, strlen(err.text),
            "External attempt to call reducer \"%s\" failed, invalid arguments.\nThis is likely due to a mismatched client schema, have you run `spacetime generate` recently?");
@@ -177,6 +185,7 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
     }
     return;
   }
+  out->args = args;
   struct lc_tx *tx = lc_tx_begin(db->ds);
   struct lc_call_result res = {.status = LC_CALL_FATAL, .message = lc_slice_str(fatal_text)};
   if (tx) db_invoke(db, tx, (uint32_t)index, sender, conn, out->timestamp_us, args, &res);

@@ -92,11 +92,18 @@ static void run_subscribe(struct lc_db *db, struct lc_db_client *c, const struct
   struct lc_slice *queries = lc_alloc_zero(op->n_queries ? op->n_queries : 1, sizeof *queries);
   struct lc_reader r = lc_reader(args);
   for (uint32_t i = 0; queries && i < op->n_queries; i++) queries[i] = lc_read_bytes(&r);
-  enum lc_status st = queries && !r.failed ? lc_live_subscribe(db->live, c, &caller, op->query_set_id, op->n_queries, queries, &rows, &n_rows, &err)
+  uint64_t id = op->query_set_id, other = id + 1; /* one that is apart lives under two ids in turn: it replaces the one before if it is good */
+  enum lc_status st = queries && !r.failed ? lc_live_subscribe(db->live, c, &caller, id, op->flags, op->n_queries, queries, &rows, &n_rows, &err)
                                            : lc_fail(&err, LC_NOMEM, "out of memory");
+  if (st == LC_EXISTS && (op->flags & LC_LIVE_APART)) {
+    other = id;
+    st = lc_live_subscribe(db->live, c, &caller, id + 1, op->flags, op->n_queries, queries, &rows, &n_rows, &err);
+  }
   db_mark_dirty(db, c);
-  if (st == LC_OK) c->ops->subscribe_applied(c, op, rows, n_rows);
-  else c->ops->subscription_error(c, op, err.text);
+  if (st == LC_OK) {
+    c->ops->subscribe_applied(c, op, rows, n_rows);
+    if (op->flags & LC_LIVE_APART) lc_live_unsubscribe(db->live, c, other, LC_LIVE_NO_ROWS, &rows, &n_rows, NULL);
+  } else c->ops->subscription_error(c, op, err.text);
   lc_free(queries);
 }
 
@@ -104,21 +111,21 @@ static void run_unsubscribe(struct lc_db *db, struct lc_db_client *c, const stru
   struct lc_error err = {0};
   const struct lc_query_rows *rows = NULL;
   uint32_t n_rows = 0;
-  bool want_rows = (op->flags & 1) != 0;
-  enum lc_status st = lc_live_unsubscribe(db->live, c, op->query_set_id, want_rows, &rows, &n_rows, &err);
+  bool want_rows = !(op->flags & LC_LIVE_NO_ROWS);
+  enum lc_status st = lc_live_unsubscribe(db->live, c, op->query_set_id, op->flags, &rows, &n_rows, &err);
   static const struct lc_query_rows none;
   db_mark_dirty(db, c);
   if (st == LC_OK) c->ops->unsubscribe_applied(c, op, want_rows ? (rows ? rows : &none) : NULL, n_rows);
   else c->ops->subscription_error(c, op, err.text);
 }
 
-static void run_one_off(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice sql) {
+static void run_one_off(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice sql, struct lc_slice args) {
   struct lc_error err = {0};
   struct lc_query_rows rows = {0};
   struct lc_sql_caller caller = {.identity = c->identity, .is_owner = c->is_owner};
   enum lc_status st = lc_live_one_off(db->live, &caller, sql, &rows, &err);
   db_mark_dirty(db, c);
-  c->ops->one_off_result(c, op, st == LC_OK ? &rows : NULL, st == LC_OK ? NULL : err.text);
+  c->ops->one_off_result(c, op, args, st == LC_OK ? &rows : NULL, st == LC_OK ? NULL : err.text);
 }
 
 static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct lc_db_op *op) {
@@ -135,7 +142,7 @@ static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct l
   case LC_OP_DISCONNECT: run_disconnect(db, c); break;
   case LC_OP_SUBSCRIBE: run_subscribe(db, c, op, args); break;
   case LC_OP_UNSUBSCRIBE: run_unsubscribe(db, c, op); break;
-  case LC_OP_ONE_OFF: run_one_off(db, c, op, name); break;
+  case LC_OP_ONE_OFF: run_one_off(db, c, op, name, args); break;
   case LC_OP_FUNCTION: op->function(db, op->arg); break;
   }
 }

@@ -18,6 +18,11 @@ struct lc_db_op;
 enum lc_reducer_status { LC_REDUCER_COMMITTED, LC_REDUCER_FAILED_USER, LC_REDUCER_FAILED_INTERNAL, LC_REDUCER_OUT_OF_ENERGY, LC_REDUCER_REJECTED };
 struct lc_reducer_outcome {
   enum lc_reducer_status status;
+  /* the call; of a rejected one, args are empty */
+  struct lc_slice name, args;        /* BSATN */
+  struct lc_slice json_args;         /* as the caller sent them, if that was JSON */
+  uint32_t reducer_id;               /* UINT32_MAX: none */
+  uint32_t request_id; struct lc_identity caller; struct lc_connection_id connection_id;
   struct lc_slice message;           /* not COMMITTED: text for the caller */
   bool no_such_function;             /* REJECTED because no callable reducer has that name */
   int64_t timestamp_us; int64_t duration_us;
@@ -30,12 +35,15 @@ struct lc_reducer_outcome {
 struct lc_db_client_ops {
   void (*connected)(struct lc_db_client *c, enum lc_status status, const char *error_text); /* LC_OK: send the initial message */
   void (*reducer_result)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_reducer_outcome *o);
-  void (*transaction_update)(struct lc_db_client *c, const struct lc_set_update *sets, uint32_t n_sets);
+  /* cause: the reducer call that was committed; NULL: something else */
+  void (*transaction_update)(struct lc_db_client *c, const struct lc_set_update *sets, uint32_t n_sets, const struct lc_reducer_outcome *cause);
   void (*subscribe_applied)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n);
   void (*unsubscribe_applied)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n); /* rows NULL unless wanted */
   void (*subscription_error)(struct lc_db_client *c, const struct lc_db_op *op, const char *text);
-  void (*set_failed)(struct lc_db_client *c, uint32_t query_set_id, const char *text); /* ended without being asked (spec/05 §19) */
-  void (*one_off_result)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, const char *error_text); /* exactly one non-NULL */
+  void (*set_failed)(struct lc_db_client *c, uint64_t query_set_id, const char *text); /* ended without being asked (spec/05 §19) */
+  /* args: the operation's, for the protocol; rows, error_text: exactly one non-NULL */
+  void (*one_off_result)(struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args, const struct lc_query_rows *rows, const char *error_text);
+  /* ret: BSATN; JSON text if the arguments were */
   void (*procedure_result)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_slice *ret, const char *error_text, int64_t timestamp_us, int64_t duration_us);
   /* Answer to DISCONNECT, which api submits exactly once for every client it submitted CONNECT for (also when that failed), as its
    * last operation. db will not touch c again except to deliver its last outbox entry (closed == true); free it then. */
@@ -63,7 +71,10 @@ enum lc_db_op_kind { LC_OP_CONNECT, LC_OP_DISCONNECT, LC_OP_CALL_REDUCER, LC_OP_
 struct lc_db_op {
   enum lc_db_op_kind kind;
   struct lc_db_client *client;       /* NULL for FUNCTION */
-  uint32_t request_id, query_set_id; uint8_t flags;
+  uint32_t request_id; uint64_t query_set_id;
+  uint8_t flags;                     /* SUBSCRIBE, UNSUBSCRIBE: LC_LIVE_...; calls: the protocol's */
+  bool args_are_json;                /* calls: args are JSON text, not BSATN */
+  int64_t received_us;               /* by the wall clock, where the protocol says how long an answer took */
   size_t name_at, name_len, args_at, args_len; /* offsets in batch->bytes: reducer/procedure name or query text; BSATN args */
   uint32_t n_queries;                /* SUBSCRIBE: args hold n_queries BSATN strings back to back */
   void (*function)(struct lc_db *db, void *arg); void *arg; /* FUNCTION: run by the baton holder outside a transaction */

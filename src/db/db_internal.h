@@ -60,11 +60,12 @@ struct lc_db {
 
   uint64_t next_offset;                       /* of the transaction log; counts in memory too */
   struct lc_buf record;                       /* scratch: record payload of the commit being made */
+  struct lc_buf json_args;                    /* scratch: BSATN of arguments that came as JSON */
   struct lc_db_client *dirty;                 /* clients with output in this drain */
   struct lc_db_client *all_clients;
   struct lc_db_outbox **outboxes;             /* 2 per network thread: confirmed, unconfirmed */
   /* emission in progress (transaction fan-out): whose result carries its own update */
-  struct lc_db_client *emit_caller; const struct lc_db_op *emit_op; struct lc_reducer_outcome *emit_outcome; bool emit_done;
+  struct lc_db_client *emit_caller; const struct lc_db_op *emit_op; struct lc_reducer_outcome *emit_outcome; bool emit_done; /* outcome: NULL but for reducers */
 };
 
 /* ---- call.c ---- */

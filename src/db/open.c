@@ -253,6 +253,7 @@ void lc_db_close(struct lc_db *db) {
   lc_datastore_free(db->ds);
   module_log_close(db->log);
   lc_buf_free(&db->record);
+  lc_buf_free(&db->json_args);
   lc_free(db->reducers.slots);
   db_baton_destroy(db);
   lc_free(db->outboxes);

@@ -208,8 +208,19 @@ static void answer(struct procedure_job *job, const struct lc_db_procedure_resul
   struct lc_db_client *c = job->client;
   bool ok = r->status == LC_OK;
   if (c) {
+    struct lc_buf json = {0};
+    struct lc_slice value = r->value;
+    const char *text = r->error_text;
+    if (ok && job->op.args_are_json) {
+      const struct lc_function_def *fn = &lc_module_definition(job->module)->procedures[job->call.id];
+      struct lc_reader reader = lc_reader(value);
+      ok = lc_json_write_value(&json, fn->ok_type, fn->typespace, &reader, LC_JSON_U, NULL) == LC_OK && lc_buf_ok(&json);
+      value = lc_buf_slice(&json);
+      text = "The module instance encountered a fatal error: its result is no JSON";
+    }
     db_mark_dirty(db, c);
-    c->ops->procedure_result(c, &job->op, ok ? &r->value : NULL, ok ? NULL : r->error_text, ok ? r->timestamp_us : 0, ok ? r->duration_us : 0);
+    c->ops->procedure_result(c, &job->op, ok ? &value : NULL, ok ? NULL : text, ok ? r->timestamp_us : 0, ok ? r->duration_us : 0);
+    lc_buf_free(&json);
   } else if (job->done) {
     job->done(db, job->arg, r);
   } else if (!ok) {
@@ -424,15 +435,22 @@ static struct procedure_job *job_new(struct lc_db *db, const struct lc_identity 
 
 /* The job of a procedure whose name and arguments are right; NULL with the text for the caller. */
 static struct procedure_job *procedure_job(struct lc_db *db, const struct lc_identity *caller, const struct lc_connection_id *conn, bool is_owner, bool confirmed, struct lc_slice name, struct lc_slice args,
-                                           struct lc_error *err) {
+                                           bool args_are_json, struct lc_error *err) {
   const struct lc_module_def *def = lc_module_definition(db->module);
   uint32_t id = 0;
   while (id < def->n_procedures && !(lc_slice_eq(def->procedures[id].name, name) && (is_owner || !def->procedures[id].is_private))) id++;
   if (id == def->n_procedures) return lc_fail(err, LC_NOT_FOUND, "No such procedure"), NULL;
   const struct lc_function_def *fn = &def->procedures[id];
+  struct lc_buf parsed = {0};
+  enum lc_status st = args_are_json ? lc_json_parse_args(args, fn->params, fn->typespace, &parsed, err) : LC_OK;
+  if (args_are_json) args = lc_buf_slice(&parsed);
   struct lc_reader r = lc_reader(args);
-  if (lc_bsatn_validate(fn->params, fn->typespace, &r, err) != LC_OK) return lc_fail_context(err, "invalid arguments for procedure %.*s", (int)name.len, (const char *)name.data), NULL;
-  struct procedure_job *job = job_new(db, caller, conn, confirmed, args, lc_slice(NULL, 0), lc_slice(NULL, 0));
+  if (st != LC_OK || lc_bsatn_validate(fn->params, fn->typespace, &r, err) != LC_OK) {
+    lc_buf_free(&parsed);
+    return lc_fail_context(err, "invalid arguments for procedure %.*s", (int)name.len, (const char *)name.data), NULL;
+  }
+  struct procedure_job *job = lc_buf_ok(&parsed) ? job_new(db, caller, conn, confirmed, args, lc_slice(NULL, 0), lc_slice(NULL, 0)) : NULL;
+  lc_buf_free(&parsed);
   if (!job) return lc_fail(err, LC_NOMEM, "out of memory"), NULL;
   job->call.function_name = fn->name;
   job->call.id = id;
@@ -440,7 +458,7 @@ static struct procedure_job *procedure_job(struct lc_db *db, const struct lc_ide
 }
 
 enum lc_status lc_db_start_procedure(struct lc_db *db, const struct lc_db_procedure_call *c, struct lc_error *err) {
-  struct procedure_job *job = procedure_job(db, &c->caller, &c->connection_id, c->is_owner, c->confirmed, c->name, c->args, err);
+  struct procedure_job *job = procedure_job(db, &c->caller, &c->connection_id, c->is_owner, c->confirmed, c->name, c->args, false, err);
   if (!job) return err->status;
   job->done = c->done;
   job->arg = c->arg;
@@ -464,7 +482,7 @@ enum lc_status lc_db_start_http_handler(struct lc_db *db, const struct lc_db_pro
 
 void db_run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args) {
   struct lc_error err = {0};
-  struct procedure_job *job = procedure_job(db, &c->identity, &c->connection_id, c->is_owner, c->confirmed, name, args, &err);
+  struct procedure_job *job = procedure_job(db, &c->identity, &c->connection_id, c->is_owner, c->confirmed, name, args, op->args_are_json, &err);
   if (job) {
     job->client = c;
     job->op = *op;
@@ -487,7 +505,7 @@ static void run_immediate(struct lc_db *db, void *arg) {
   struct lc_error err = {0};
   atomic_fetch_sub(&db->immediate_bytes, q->bytes.len + IMMEDIATE_OVERHEAD_BYTES);
   atomic_store(&db->immediate_dropped, false);
-  struct procedure_job *job = db->is_open ? procedure_job(db, self, &nobody, true, true, name, args, &err) : NULL; /* a publish that failed leaves nothing */
+  struct procedure_job *job = db->is_open ? procedure_job(db, self, &nobody, true, true, name, args, false, &err) : NULL; /* a publish that failed leaves nothing */
   if (job) submit(job, &err);
   if (job ? err.status != LC_OK : db->is_open && err.status != LC_NOT_FOUND) lc_log(LC_LOG_WARN, "scheduled procedure %.*s: %s", (int)name.len, (const char *)name.data, err.text);
   if (!job && db->is_open && err.status == LC_NOT_FOUND) { /* answers nobody; what fails is in the module log */

@@ -189,6 +189,10 @@ static void fail_sets(struct lc_live *l, struct query *q, const char *text, cons
     if (!k->set->has_failed) fail_set(k->set, whole ? whole : text, sink, failed);
 }
 
+static int by_set_id(const void *a, const void *b) {
+  uint64_t x = ((const struct lc_set_update *)a)->query_set_id, y = ((const struct lc_set_update *)b)->query_set_id;
+  return x < y ? -1 : x > y;
+}
 static void hit_link(struct link *k, struct subscriber **touched) {
   struct set *set = k->set;
   struct subscriber *s = set->subscriber;
@@ -226,6 +230,7 @@ static void tell(struct lc_live *l, struct subscriber *s, const struct lc_live_s
     deltas += k;
   }
   s->hit_sets = NULL;
+  if (n > 1) qsort(updates, n, sizeof *updates, by_set_id);
   if (n) sink->update(sink->ctx, s->client, updates, n);
 }
 

@@ -278,11 +278,24 @@ static bool has_rows(struct lc_live *l, const struct lc_plan *plan, uint32_t fra
     if (lc_view_row_count(now(l), lc_fragment_table(plan, fragment, r)->table_id) == 0) return false;
   return true;
 }
-static enum lc_status set_rows(struct lc_live *l, const struct set *s, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
+/* Does another set of the subscriber hold the query? */
+static bool is_held_elsewhere(const struct set *s, const struct query *q) {
+  for (const struct set *o = s->subscriber->sets; o; o = o->next)
+    for (uint32_t i = 0; o != s && !o->is_apart && i < o->n; i++)
+      if (o->links[i].query == q) return true;
+  return false;
+}
+static enum lc_status set_rows(struct lc_live *l, const struct set *s, uint32_t flags, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
   uint32_t n = 0;
   lc_buf_clear(&l->rows_bytes);
-  for (uint32_t i = 0; i < s->n; i++) {
+  for (uint32_t i = 0; i < s->n && !(flags & LC_LIVE_NO_ROWS); i++) {
     const struct lc_plan *plan = s->links[i].query->plan;
+    if ((flags & LC_LIVE_NEW_ONLY) && is_held_elsewhere(s, s->links[i].query)) continue;
+    if (plan && (flags & LC_LIVE_WHOLE)) {
+      enum lc_status st = put_rows(l, plan, 0, true, &n, err);
+      if (st != LC_OK) return st;
+      continue;
+    }
     for (uint32_t f = 0; plan && f < lc_plan_n_fragments(plan); f++) {
       if (!has_rows(l, plan, f)) continue;
       enum lc_status st = put_rows(l, plan, f, false, &n, err);
@@ -322,7 +335,7 @@ static void expand_table(void *ctx, const struct lc_table_info *t) {
   x->n++;
 }
 
-enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct lc_sql_caller *caller, uint32_t id, uint32_t n_queries, const struct lc_slice *queries,
+enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct lc_sql_caller *caller, uint64_t id, uint32_t flags, uint32_t n_queries, const struct lc_slice *queries,
                                  const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
   live_follow_schema(l);
   struct expansion x = {.is_owner = caller->is_owner};
@@ -342,9 +355,9 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     if (o->id == id) {
       char hex[65];
       lc_identity_hex(&caller->identity, hex);
-      st = lc_fail(err, LC_EXISTS, "Subscription with id QuerySetId { id: %u } already exists for client: %s", id, hex);
+      st = lc_fail(err, LC_EXISTS, "Subscription with id QuerySetId { id: %llu } already exists for client: %s", (unsigned long long)id, hex);
     }
-  if (st == LC_OK) *set = (struct set){.subscriber = s, .id = id, .links = links};
+  if (st == LC_OK) *set = (struct set){.subscriber = s, .id = id, .is_apart = flags & LC_LIVE_APART, .links = links};
   uint64_t sum = 0, limit = UINT64_MAX;
   struct lc_reader r = lc_reader(lc_buf_slice(&x.texts));
   for (uint32_t i = 0; i < x.n && st == LC_OK; i++) {
@@ -352,6 +365,8 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     struct query *q = NULL;
     if (sql.len == 0) st = lc_fail(err, LC_INVALID, "SubscriptionError: Empty string, executing: ``");
     else if (!(q = need_query(l, sql, caller, &sum, &limit, err))) st = err->status;
+    if (q && (flags & LC_LIVE_NO_EVENTS) && q->table->is_event)
+      st = lc_fail(err, LC_INVALID, "Subscribing to event tables requires WebSocket v2. Please upgrade your client SDK and regenerate your module bindings.");
     bool twice = false;
     for (uint32_t k = 0; q && k < set->n; k++) twice = twice || links[k].query == q;
     if (!q || twice) continue;
@@ -362,7 +377,7 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
   }
   lc_buf_free(&x.texts);
   if (st == LC_OK) st = lc_plan_check_limit(sum, limit, err);
-  if (st == LC_OK) st = set_rows(l, set, rows, n_rows, err);
+  if (st == LC_OK) st = set_rows(l, set, flags, rows, n_rows, err);
   if (st == LC_OK) {
     struct set **at = &s->sets; /* ascending by id */
     while (*at && (*at)->id < id) at = &(*at)->next;
@@ -379,17 +394,15 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
   return st;
 }
 
-enum lc_status lc_live_unsubscribe(struct lc_live *l, void *client, uint32_t id, bool want_rows, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
+enum lc_status lc_live_unsubscribe(struct lc_live *l, void *client, uint64_t id, uint32_t flags, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
   live_follow_schema(l);
   struct subscriber *s = find_subscriber(l, client);
   if (!s) return lc_fail(err, LC_NOT_FOUND, "Client not found: the client has no subscriptions");
   struct set **at = &s->sets;
   while (*at && (*at)->id != id) at = &(*at)->next;
   struct set *set = *at;
-  if (!set) return lc_fail(err, LC_NOT_FOUND, "Subscription not found: QuerySetId { id: %u }", id);
-  *rows = NULL;
-  *n_rows = 0;
-  enum lc_status st = want_rows ? set_rows(l, set, rows, n_rows, err) : LC_OK;
+  if (!set) return lc_fail(err, LC_NOT_FOUND, "Subscription not found: QuerySetId { id: %llu }", (unsigned long long)id);
+  enum lc_status st = set_rows(l, set, flags, rows, n_rows, err);
   if (st != LC_OK) return st;
   *at = set->next;
   live_set_free(l, set);

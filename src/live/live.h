@@ -14,22 +14,29 @@ struct lc_query_delta {
   uint32_t n_inserts, n_deletes; struct lc_slice inserts, deletes;
   struct lc_buf cached[3]; /* encodings a protocol may keep here for its other subscribers; freed with the delta */
 };
-struct lc_set_update { uint32_t query_set_id; uint32_t n; const struct lc_query_delta *const *deltas; };
+struct lc_set_update { uint64_t query_set_id; uint32_t n; const struct lc_query_delta *const *deltas; };
 
 struct lc_live *lc_live_new(struct lc_datastore *ds); /* NULL: out of memory */
 void lc_live_free(struct lc_live *live);
 /* Subscribes `client` to a set of queries. On success *rows (n entries, valid until the next call on live) are the initial rows per
  * table as the protocol wants them (spec/03 §14.2). Errors leave nothing behind: text as spec/03 §14.4. Id in use: LC_EXISTS. */
-enum lc_status lc_live_subscribe(struct lc_live *live, void *client, const struct lc_sql_caller *caller, uint32_t query_set_id, uint32_t n_queries, const struct lc_slice *queries,
+enum {
+  LC_LIVE_NO_ROWS = 1,  /* none are wanted */
+  LC_LIVE_NEW_ONLY = 2, /* only of queries that no other set of the client holds, sets that are apart left out (spec/03 §14.3) */
+  LC_LIVE_WHOLE = 4,    /* one answer for each query, parts together, and empty ones too */
+  LC_LIVE_NO_EVENTS = 8, /* event tables are refused */
+  LC_LIVE_APART = 16    /* the set does not count for LC_LIVE_NEW_ONLY of others */
+};
+enum lc_status lc_live_subscribe(struct lc_live *live, void *client, const struct lc_sql_caller *caller, uint64_t query_set_id, uint32_t flags, uint32_t n_queries, const struct lc_slice *queries,
                                  const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err);
-/* Ends a set. want_rows: *rows as above are the rows it covered. LC_NOT_FOUND with the documented text for an unknown id. */
-enum lc_status lc_live_unsubscribe(struct lc_live *live, void *client, uint32_t query_set_id, bool want_rows, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err);
+/* Ends a set. *rows as above are the rows it covered. LC_NOT_FOUND with the documented text for an unknown id. */
+enum lc_status lc_live_unsubscribe(struct lc_live *live, void *client, uint64_t query_set_id, uint32_t flags, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err);
 void lc_live_drop_client(struct lc_live *live, void *client);
 /* Who is told of an evaluation. Called inside lc_live_evaluate; must not call back into live/. */
 struct lc_live_sink {
   void *ctx;
   void (*update)(void *ctx, void *client, const struct lc_set_update *sets, uint32_t n_sets); /* once for each affected client */
-  void (*failed)(void *ctx, void *client, uint32_t query_set_id, const char *text);           /* a set has ended (spec/05 §19); before any update */
+  void (*failed)(void *ctx, void *client, uint64_t query_set_id, const char *text);           /* a set has ended (spec/05 §19); before any update */
 };
 /* Evaluates one committed delta. Everything passed to the sink is valid during the call only. Cost is proportional to the delta and the interested queries. */
 void lc_live_evaluate(struct lc_live *live, const struct lc_tx_delta *delta, const struct lc_live_sink *sink);

@@ -32,7 +32,7 @@ static void on_connected(struct lc_db_client *c, enum lc_status st, const char *
 static void put_sets(const struct lc_set_update *sets, uint32_t n) {
   for (uint32_t i = 0; i < n; i++)
     for (uint32_t k = 0; k < sets[i].n; k++)
-      say("[%u %.*s +%u-%u]", sets[i].query_set_id, (int)sets[i].deltas[k]->table_name.len, (const char *)sets[i].deltas[k]->table_name.data, sets[i].deltas[k]->n_inserts, sets[i].deltas[k]->n_deletes);
+      say("[%u %.*s +%u-%u]", (unsigned)sets[i].query_set_id, (int)sets[i].deltas[k]->table_name.len, (const char *)sets[i].deltas[k]->table_name.data, sets[i].deltas[k]->n_inserts, sets[i].deltas[k]->n_deletes);
 }
 static void on_result(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_reducer_outcome *o) {
   say("%s:result%u=%d'%.*s'", NAME(c), op->request_id, (int)o->status, (int)o->message.len, (const char *)o->message.data);
@@ -40,7 +40,8 @@ static void on_result(struct lc_db_client *c, const struct lc_db_op *op, const s
   say(" ");
   lc_buf_str(&c->out, "x");
 }
-static void on_update(struct lc_db_client *c, const struct lc_set_update *sets, uint32_t n) {
+static void on_update(struct lc_db_client *c, const struct lc_set_update *sets, uint32_t n, const struct lc_reducer_outcome *cause) {
+  (void)cause;
   say("%s:update", NAME(c));
   put_sets(sets, n);
   say(" ");
@@ -52,7 +53,8 @@ static void on_applied(struct lc_db_client *c, const struct lc_db_op *op, const 
   say(" ");
 }
 static void on_sub_error(struct lc_db_client *c, const struct lc_db_op *op, const char *text) { say("%s:error%u'%s' ", NAME(c), op->request_id, text); }
-static void on_one_off(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, const char *text) {
+static void on_one_off(struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args, const struct lc_query_rows *rows, const char *text) {
+  (void)args;
   say("%s:oneoff%u=%d ", NAME(c), op->request_id, rows ? (int)rows->n_rows : -1);
   (void)text;
 }
@@ -113,7 +115,8 @@ static struct lc_db *open_db(struct lc_slice bytes) {
 }
 static struct lc_db_op *op(struct lc_db_batch *b, enum lc_db_op_kind kind, struct lc_db_client *c, uint32_t request, const char *name, struct lc_slice args) {
   struct lc_db_op *o = lc_db_batch_add(b, kind, c);
-  o->request_id = o->query_set_id = request;
+  o->request_id = request;
+  o->query_set_id = request;
   o->name_at = b->bytes.len;
   o->name_len = strlen(name);
   lc_buf_str(&b->bytes, name);
@@ -171,7 +174,7 @@ static void test_life(void **state) {
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
     if (!strstr(events, parts[i])) fail_msg("missing %s in %s", parts[i], events);
   batch = lc_db_batch_new();
-  op(batch, LC_OP_UNSUBSCRIBE, &a, 1, "", lc_slice(NULL, 0))->flags = 1;
+  op(batch, LC_OP_UNSUBSCRIBE, &a, 1, "", lc_slice(NULL, 0));
   op(batch, LC_OP_UNSUBSCRIBE, &a, 1, "", lc_slice(NULL, 0));
   op(batch, LC_OP_DISCONNECT, &a, 0, "", lc_slice(NULL, 0));
   run(db, batch, "a:applied1(3) a:error1'Client not found: the client has no subscriptions' a:closed ");

@@ -228,7 +228,7 @@ static void on_update(void *ctx, void *client, const struct lc_set_update *updat
     struct test_set *s = NULL;
     for (int k = 0; k < N_SETS; k++)
       if (sets[k].is_active && sets[k].id == updates[i].query_set_id && (void *)&callers[sets[k].caller] == client) s = &sets[k];
-    if (!s) fail_msg("an update of set %u, which is not there", updates[i].query_set_id);
+    if (!s) fail_msg("an update of set %u, which is not there", (unsigned)updates[i].query_set_id);
     for (int pass = 1; pass >= 0; pass--) /* all deletions, then all insertions */
       for (uint32_t d = 0; d < updates[i].n; d++) {
         const struct lc_query_delta *q = updates[i].deltas[d];
@@ -239,9 +239,9 @@ static void on_update(void *ctx, void *client, const struct lc_set_update *updat
       }
   }
 }
-static void on_failed(void *ctx, void *client, uint32_t query_set_id, const char *text) {
+static void on_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
   bool *may_fail = ctx;
-  if (!*may_fail) fail_msg("set %u failed: %s", query_set_id, text);
+  if (!*may_fail) fail_msg("set %u failed: %s", (unsigned)query_set_id, text);
   for (int k = 0; k < N_SETS; k++)
     if (sets[k].is_active && sets[k].id == query_set_id && (void *)&callers[sets[k].caller] == client) sets[k].is_active = false;
   n_failed_sets++;
@@ -280,7 +280,7 @@ static void subscribe(int k) {
   lc_alloc_may_fail = fail_nth;
   fail_at = dice(6) == 0 ? 1 + (uint32_t)dice(60) : 0;
   bool may_fail = fail_at;
-  enum lc_status st = lc_live_subscribe(live, (void *)&callers[s->caller], &callers[s->caller], s->id, s->n, texts, &rows, &n_rows, &err);
+  enum lc_status st = lc_live_subscribe(live, (void *)&callers[s->caller], &callers[s->caller], s->id, 0, s->n, texts, &rows, &n_rows, &err);
   lc_alloc_may_fail = NULL;
   if (st != LC_OK) {
     if (!may_fail || st != LC_NOMEM) fail_msg("subscribing: %s", err.text);
@@ -299,7 +299,7 @@ static void unsubscribe(int k) {
   const struct lc_query_rows *rows;
   uint32_t n_rows;
   bool want = dice(2);
-  if (lc_live_unsubscribe(live, (void *)&callers[s->caller], s->id, want, &rows, &n_rows, &err) != LC_OK) fail_msg("%s", err.text);
+  if (lc_live_unsubscribe(live, (void *)&callers[s->caller], s->id, want ? 0 : LC_LIVE_NO_ROWS, &rows, &n_rows, &err) != LC_OK) fail_msg("%s", err.text);
   s->is_active = false;
   if (!want) {
     assert_int_equal(n_rows, 0);

@@ -76,15 +76,15 @@ static void on_update(void *ctx, void *client, const struct lc_set_update *sets,
       const struct lc_query_delta *d = sets[i].deltas[k];
       assert_true(d->n_inserts + d->n_deletes > 0); /* never an empty one */
       for (int pass = 0; pass < 2; pass++) {
-        snprintf(before, sizeof before, "> %c %u %.*s %c", letter(client), sets[i].query_set_id, (int)d->table_name.len, (const char *)d->table_name.data, pass ? '+' : '-');
+        snprintf(before, sizeof before, "> %c %u %.*s %c", letter(client), (unsigned)sets[i].query_set_id, (int)d->table_name.len, (const char *)d->table_name.data, pass ? '+' : '-');
         remember_rows(before, d->table->row_type, pass ? d->inserts : d->deletes, pass ? d->n_inserts : d->n_deletes);
       }
     }
 }
-static void on_failed(void *ctx, void *client, uint32_t query_set_id, const char *text) {
+static void on_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
   (void)ctx;
   for (uint32_t i = 0; i < n_got; i++) assert_true(got[i][0] != '>' || got[i][2] != letter(client)); /* before its updates */
-  remember("failed %c %u %s", letter(client), query_set_id, text);
+  remember("failed %c %u %s", letter(client), (unsigned)query_set_id, text);
 }
 
 static void fresh(struct lc_module_def *next) {
@@ -144,10 +144,10 @@ static void run(char *command, char lines[][MAX_LINE], uint32_t n) {
   } else if (strcmp(words[0], "subscribe") == 0) {
     struct lc_slice queries[MAX_LINES];
     for (first = 0; first < n && strncasecmp(lines[first], "select", 6) == 0; first++) queries[first] = lc_slice_str(lines[first]);
-    if (lc_live_subscribe(live, client, &caller, set_id, first, queries, &rows, &n_rows, &err) == LC_OK) remember_answer(rows, n_rows);
+    if (lc_live_subscribe(live, client, &caller, set_id, 0, first, queries, &rows, &n_rows, &err) == LC_OK) remember_answer(rows, n_rows);
     else remember("error %s", err.text);
   } else if (strcmp(words[0], "unsubscribe") == 0) {
-    if (lc_live_unsubscribe(live, client, set_id, true, &rows, &n_rows, &err) == LC_OK) remember_answer(rows, n_rows);
+    if (lc_live_unsubscribe(live, client, set_id, 0, &rows, &n_rows, &err) == LC_OK) remember_answer(rows, n_rows);
     else remember("error %s", err.text);
     first = 0;
   } else if (strcmp(words[0], "tx") == 0) {
