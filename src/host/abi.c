@@ -480,6 +480,25 @@ static bool call_console_log(struct guest *g, union abi_value *v) {
   return true;
 }
 
+/* Text in quotes, as Rust's {:?} shows it (spec/02 §5.7). */
+static void put_debug(struct lc_buf *out, struct lc_slice text) {
+  lc_buf_u8(out, '"');
+  for (size_t i = 0; i < text.len; i++) {
+    uint8_t c = text.data[i];
+    static const char special[] = "\t\r\n\"\\", letters[] = "trn\"\\";
+    const char *at = c ? strchr(special, c) : NULL;
+    if (at) lc_buf_printf(out, "\\%c", letters[at - special]);
+    else if (c == 0) lc_buf_str(out, "\\0");
+    else if (c < 0x20 || c == 0x7f) lc_buf_printf(out, "\\u{%x}", c);
+    else lc_buf_u8(out, c);
+  }
+  lc_buf_u8(out, '"');
+}
+static void log_text(struct guest *g, uint8_t level, struct lc_slice text) {
+  const struct lc_env *env = g->env->env;
+  if (g->env->log) g->env->log(g->env->ctx, &(struct lc_module_log_record){.level = level, .ts_us = env->now_us(env->ctx), .function = g->function_name, .message = text});
+}
+
 static bool call_timer_start(struct guest *g, union abi_value *v) {
   struct lc_slice name;
   if (!get_text(g, v[0].u32, v[1].u32, &name)) return false;
@@ -489,7 +508,7 @@ static bool call_timer_start(struct guest *g, union abi_value *v) {
   char *copy = lc_strdup_n(name.data, name.len);
   if (p) g->timers = p;
   if (!p || !copy) return lc_free(copy), trap(g, "out of memory");
-  g->timers[g->n_timers++] = (struct abi_timer){copy, g->env->env->monotonic_ns(g->env->env->ctx)};
+  g->timers[g->n_timers++] = (struct abi_timer){copy, name.len, g->env->env->monotonic_ns(g->env->env->ctx)};
   return done(v, (int32_t)g->n_timers);
 }
 static bool call_timer_end(struct guest *g, union abi_value *v) {
@@ -498,11 +517,11 @@ static bool call_timer_end(struct guest *g, union abi_value *v) {
   struct abi_timer *t = &g->timers[at - 1];
   double ns = (double)(g->env->env->monotonic_ns(g->env->env->ctx) - t->start_ns);
   double shown = ns < 1e3 ? ns : ns < 1e6 ? ns / 1e3 : ns < 1e9 ? ns / 1e6 : ns / 1e9;
-  struct lc_buf quoted = {0};
-  for (const char *p = t->name; *p; p++) lc_buf_printf(&quoted, *p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
-  lc_buf_u8(&quoted, 0);
-  guest_log(g, 2, "Timing span \"%s\": %.9g%s", lc_buf_ok(&quoted) ? (const char *)quoted.data : "?", shown, ns < 1e3 ? "ns" : ns < 1e6 ? "µs" : ns < 1e9 ? "ms" : "s");
-  lc_buf_free(&quoted);
+  lc_buf_clear(&g->text);
+  lc_buf_str(&g->text, "Timing span ");
+  put_debug(&g->text, lc_slice(t->name, t->len));
+  lc_buf_printf(&g->text, ": %.9g%s", shown, ns < 1e3 ? "ns" : ns < 1e6 ? "µs" : ns < 1e9 ? "ms" : "s");
+  if (lc_buf_ok(&g->text)) log_text(g, 2, lc_buf_slice(&g->text));
   lc_free(t->name);
   t->name = NULL;
   return done(v, LC_ERRNO_OK);
@@ -514,8 +533,7 @@ void guest_log(struct guest *g, uint8_t level, const char *fmt, ...) {
   va_start(ap, fmt);
   vsnprintf(text, sizeof text, fmt, ap);
   va_end(ap);
-  const struct lc_env *env = g->env->env;
-  if (g->env->log) g->env->log(g->env->ctx, &(struct lc_module_log_record){.level = level, .ts_us = env->now_us(env->ctx), .function = g->function_name, .message = lc_slice_str(text)});
+  log_text(g, level, lc_slice_str(text));
 }
 
 void guest_log_user_error(struct guest *g, struct lc_slice function, int64_t ts_us, struct lc_slice message) {

@@ -12,7 +12,7 @@ union abi_value { uint32_t u32; int32_t i32; uint64_t u64; int64_t i64; uint8_t 
 struct abi_source { uint32_t id; bool open; const uint8_t *data; size_t len, at; struct lc_buf own; }; /* data: borrowed for the call, or own's */
 struct abi_sink { uint32_t id; struct lc_buf bytes; };
 struct abi_iter { struct lc_row_iter *rows; struct lc_slice next; };
-struct abi_timer { char *name; int64_t start_ns; };
+struct abi_timer { char *name; size_t len; int64_t start_ns; };
 
 struct guest {
   uint8_t *memory; size_t memory_len; /* as last seen: memory never moves and never shrinks, so this may only be too small */

@@ -109,7 +109,6 @@ void lc_host_shutdown(void) {
 
 /* ---- checks of a program (spec/02 §1, §2) ---- */
 
-/* Debug-quoted module name for messages. */
 static enum lc_status check_imports(const wasmtime_module_t *code, struct lc_error *err) {
   wasm_importtype_vec_t imports;
   long major = -1;

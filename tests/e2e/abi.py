@@ -373,14 +373,14 @@ def case_32_33_35_log(s, token):
     (m, n), (t, tn), (f, fn) = script.slice(b'hello'), script.slice(b'tg'), script.slice(b'f.rs')
     for level in 0, 1, 2, 3, 4, 101, 200, 257, 5: script.console_log(level, t, tn, f, fn, 12, m, n)
     script.console_log(2, 0, 0, 0, 0, -1, m, n).console_log(2, t, tn, f, fn, -1, 0, 0).console_log(2, t, tn, f, fn, -1, 0, 5).console_log(2, t, tn, f, fn, -1, 0xfffffff0, 500).console_log(2, t, tn, f, fn, 0, *script.slice(b'\xffz'))
-    script.console_log(2, 0xfffffff0, 99, 0, 0, 1, m, n).console_log(2, t, 0, 0xfffffff0, 99, 1, m, n).console_log(2, t, 0, 0, 0, 1, t, 0).console_timer_start(*script.slice(b'x"y')).console_timer_end(1)
+    script.console_log(2, 0xfffffff0, 99, 0, 0, 1, m, n).console_log(2, t, 0, 0xfffffff0, 99, 1, m, n).console_log(2, t, 0, 0, 0, 1, t, 0).console_timer_start(*script.slice(b'x"y\n\0\x01' + 'é'.encode() + b'z' * 2000)).console_timer_end(1)
     assert p.play(script, 'commit') == [1, 0]
     k = [l for l in p.logs() if l.get('function') == 'run' and l.get('target') != 'trace']
     assert [l['level'] for l in k[:9]] == ['Error', 'Warn', 'Info', 'Debug', 'Trace', 'Panic', 'Debug', 'Warn', 'Debug'], k
     assert ['trace' in l for l in k] == [i == 5 for i in range(len(k))] and k[5]['trace'] and all(set(x) == {'func_name'} for x in k[5]['trace'])
     assert list(k[0]) == ['level', 'ts', 'target', 'filename', 'line_number', 'function', 'message'] and (k[0]['target'], k[0]['filename'], k[0]['line_number'], k[0]['message']) == ('tg', 'f.rs', 12, 'hello')
     assert set(k[9]) == {'level', 'ts', 'function', 'message'} and [(l['message'], l.get('line_number')) for l in k[10:12]] == [('\ufffdz', 0), ('', 1)], k[9:]
-    assert k[12]['level'] == 'Info' and re.fullmatch(r'Timing span "x\\"y": [0-9.]+(ns|µs|ms|s)', k[12]['message']) and len(k) == 13, k[12:]
+    assert k[12]['level'] == 'Info' and re.fullmatch(r'Timing span "x\\"y\\n\\0\\u\{1\}éz{2000}": [0-9.]+(ns|µs|ms|s)', k[12]['message']) and len(k) == 13, k[12:]
     script = Script()
     script.procedure_start_mut_tx(script.place(u64(0)))
     p.play(script, 'procedure')

@@ -184,10 +184,103 @@ static int restore_handlers(void **state) {
   return 0;
 }
 
+/* env_get of its arguments' bytes as the key; answers errno, `-` (absent) or `=` and the value. id 1: after as many reads of "K" as may be unread. */
+static const char environment[] =
+    "(module " IMPORTS "(import \"spacetime_10.6\" \"env_get\" (func $env (param i32 i32 i32) (result i32)))" MEMORY
+    /* declares K, E, O (optional) and R */
+    DESCRIBE("\\02\\01\\00\\00\\00\\0f\\04\\00\\00\\00\\01\\00\\00\\00K\\00\\00\\01\\00\\00\\00E\\00\\00\\01\\00\\00\\00O\\00\\01\\01\\00\\00\\00R\\00\\00", "\\26\\00\\00\\00")
+    "(data (i32.const 300) \"0-=K\") (data (i32.const 310) \"\\01\\00\\00\\00\")"
+    "(func $say (param $to i32) (param i32) (drop (call $sink (local.get $to) (local.get 1) (i32.const 310))))"
+    "(func (export \"__call_reducer__\") " REDUCER_TYPE " (local $rc i32) (local $n i32)"
+    " (i32.store (i32.const 100) (i32.const 1000))"
+    " (drop (call $read (local.get $args) (i32.const 2048) (i32.const 100)))"
+    " (local.set $n (i32.const 256))"
+    " (if (i32.eq (local.get $id) (i32.const 1)) (then (loop $l (drop (call $env (i32.const 303) (i32.const 1) (i32.const 200)))"
+    "   (local.set $n (i32.sub (local.get $n) (i32.const 1))) (br_if $l (local.get $n)))))"
+    " (local.set $rc (call $env (i32.const 2048) (i32.load (i32.const 100)) (i32.const 200)))"
+    " (if (local.get $rc) (then (i32.store8 (i32.const 299) (i32.add (i32.const 48) (local.get $rc))) (call $say (local.get $err) (i32.const 299)) (return (i32.const 1))))"
+    " (if (i32.eqz (i32.load (i32.const 200))) (then (call $say (local.get $err) (i32.const 301)) (return (i32.const 1))))"
+    " (call $say (local.get $err) (i32.const 302)) (i32.store (i32.const 100) (i32.const 1000))"
+    " (if (i32.ne (call $read (i32.load (i32.const 200)) (i32.const 2048) (i32.const 100)) (i32.const -1)) (then unreachable))"
+    " (drop (call $sink (local.get $err) (i32.const 2048) (i32.const 100))) (i32.const 1)))";
+
+static struct lc_datastore *environment_of(const struct lc_hash *program, const struct lc_module_def *def) {
+  struct lc_datastore *ds;
+  struct lc_module_facts facts = {.program_bytes = lc_slice_str("x"), .program_hash = *program};
+  static const char *const values[][2] = {{"K", "value"}, {"E", ""}, {"UNDECLARED", "hidden"}};
+  assert_int_equal(lc_datastore_new(&lc_env_system, &ds, &err), LC_OK);
+  struct lc_tx *tx = lc_tx_begin(ds);
+  assert_int_equal(lc_schema_create(tx, def, &facts, &err), LC_OK);
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+    struct lc_buf row = {0}, none = {0};
+    lc_buf_bsatn_str(&row, values[i][0]);
+    lc_buf_bsatn_str(&row, values[i][1]);
+    assert_int_equal(lc_tx_insert(tx, LC_ST_ENV, lc_buf_slice(&row), &none, NULL, &err), LC_ERRNO_OK);
+    lc_buf_free(&row);
+    lc_buf_free(&none);
+  }
+  const struct lc_tx_delta *delta;
+  lc_tx_commit(tx, &delta);
+  lc_tx_delta_release(ds, delta);
+  return ds;
+}
+
+static int entered;
+static void on_enter(void *ctx) { (void)ctx, entered++; }
+
+/* What the key gives: the answer, or the text of the trap. */
+static void get(uint32_t id, const char *function, const char *key, const char *want) {
+  struct lc_call_args c = {.function_name = lc_slice_str(function), .id = id, .args = lc_slice_str(key)};
+  if (!instance) assert_int_equal(lc_instance_new(module, &host_env, &instance, &err), LC_OK);
+  lc_instance_call_reducer(instance, &c, &result);
+  char got[4096];
+  snprintf(got, sizeof got, "%.*s", (int)result.message.len, (const char *)result.message.data);
+  if (result.status == LC_CALL_USER_ERROR ? strcmp(got, want) != 0 : !strstr(got, want)) fail_msg("%s: expected %s, got %s", key, want, got);
+  if (result.instance_dead) replace();
+}
+
+static void test_environment(void **state) { /* spec/07 §3.2, §19 cases 3 to 8 */
+  restore_handlers(state);
+  host_env = (struct lc_host_env){.env = &lc_env_system, .database_identity = {{7}}, .log = on_log};
+  struct lc_hash other = {{1}};
+  char long_key[258];
+  memset(long_key, 'A', 257);
+  long_key[257] = 0;
+  if (lc_module_load(assemble(environment), LC_PROGRAM_WASM, NULL, &host_env, &module, &err) != LC_OK) fail_msg("%s", err.text);
+  host_env.ds = environment_of(lc_module_hash(module), lc_module_definition(module));
+  host_env.tx = lc_tx_begin(host_env.ds);
+  get(0, "f", "K", "=value");
+  get(0, "f", "E", "="); /* present and empty: a source that is exhausted at once */
+  get(0, "f", "O", "-");
+  get(0, "f", "R", "required environment value is missing from the published configuration");
+  get(0, "f", "1BAD", "1");
+  get(0, "f", "A-B", "1");
+  get(0, "f", long_key, "1");
+  get(0, "f", "UNDECLARED", "environment key is not declared");
+  get(0, "ns.f", "K", "environment access requires a host-dispatched root module function");
+  get(1, "f", "K", "9"); /* 256 sources are unread */
+  get(1, "f", "O", "-");
+  get(0, "f", "K", "=value");
+  lc_tx_rollback(host_env.tx);
+  host_env.tx = NULL;
+  get(0, "f", "K", "2"); /* no transaction, and no way to read without one */
+  host_env.enter = on_enter;
+  host_env.leave = on_enter;
+  get(0, "f", "K", "=value");
+  assert_int_equal(entered, 2);
+  lc_datastore_free(host_env.ds);
+  host_env.ds = environment_of(&other, lc_module_definition(module));
+  get(0, "f", "K", "module was replaced while this function was running");
+  lc_datastore_free(host_env.ds);
+  lc_instance_free(instance);
+  instance = NULL;
+  lc_module_unref(module);
+}
+
 int main(void) {
   if (lc_host_init(&err) != LC_OK) return 1;
   for (int i = 0; i < 4; i++) sigaction(trap_signals[i], NULL, &wasmtime_handlers[i]);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_checks), cmocka_unit_test(test_calls)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_checks), cmocka_unit_test(test_calls), cmocka_unit_test(test_environment)};
   int rc = cmocka_run_group_tests(tests, NULL, NULL);
   lc_host_shutdown();
   return rc;
