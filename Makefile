@@ -22,7 +22,7 @@ OBJECTS := $(SOURCES:src/%.c=$(OUT)/obj/%.o)
 LIBRARY := $(OUT)/liblightcone.a
 TESTS := $(sort $(wildcard tests/unit/test_*.c))
 TEST_BINARIES := $(TESTS:tests/unit/%.c=$(OUT)/tests/%)
-LIBS := -luv -lhttp_parser -lssl -lcrypto -lcurl -lsqlite3 -ljansson -lzstd -lz -lpthread -ldl -lm
+LIBS := -luv -lhttp_parser -lssl -lcrypto -lcurl -lsqlite3 -ljansson -lzstd -lz -lbrotlienc -lpthread -ldl -lm
 WASMTIME_LIBRARY := $(WASMTIME)/lib/liblightcone_wasmtime.a
 BINARY := $(if $(filter release,$(VARIANT)),build/lightcone,$(OUT)/lightcone)
 LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)

@@ -27,10 +27,11 @@ static void on_update(void *ctx, void *client, const struct lc_set_update *sets,
   (void)ctx, (void)client;
   for (uint32_t i = 0; i < n; i++) n_deltas += sets[i].n;
 }
-static void on_failed(void *ctx, void *client, uint64_t set, const char *text) {
+static bool on_failed(void *ctx, void *client, uint64_t set, const char *text) {
   (void)ctx, (void)client, (void)set;
   fprintf(stderr, "a set failed: %s\n", text);
   exit(1);
+  return false;
 }
 static void commit(struct lc_tx *tx) {
   static const struct lc_live_sink sink = {NULL, on_update, on_failed};

@@ -73,8 +73,7 @@ static bool on_turn(void *ctx, struct lc_net_thread *t) {
 
 static void release(struct lc_net_thread *t, struct waiting *w) {
   if (w->outbox) {
-    for (uint32_t i = 0; i < w->outbox->n; i++) ws_deliver(t, &w->outbox->entries[i]);
-    lc_db_outbox_free(w->outbox);
+    ws_deliver(t, w->outbox);
   } else {
     struct lc_conn *c = t ? lc_conn_from_ref(t, w->answer->ref) : NULL;
     if (c) answer_send(w->answer, c);
@@ -602,6 +601,7 @@ int lc_server_run(const struct lc_server_options *options) {
     fprintf(stderr, "Error: %s\n", err.text);
   }
   stop(&s);
+  for (uint32_t i = 0; s.threads && i < s.n_threads; i++) ws_packer_free(s.threads[i].packer);
   lc_free(s.threads);
   pthread_rwlock_destroy(&s.lock);
   pthread_mutex_destroy(&s.publish_lock);

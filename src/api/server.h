@@ -14,6 +14,7 @@ enum { PROGRAM_MAX_BYTES = 256 << 20, BODY_MAX_BYTES = 2 << 20, NAME_MAX_BYTES =
 
 struct control;
 struct server;
+struct ws_packer;
 /* A database of this server. The list holds one reference, and so does everything else that may use it; the last one out closes it, on a thread
  * of its own. One that is deleted or reset leaves the list and lives on until then. */
 struct database {
@@ -81,6 +82,7 @@ struct thread_state {
   uint64_t looks;                         /* over what waits, counted */
   atomic_uint n_waiting;
   atomic_bool check_posted;
+  struct ws_packer *packer;               /* made when first needed */
 };
 
 /* server.c */
@@ -197,11 +199,17 @@ void route_unlock(struct request *q, struct database *d);
 void route_delete(struct request *q);
 const char *name_problem(struct lc_slice name); /* NULL: a legal database name (spec/04 §1) */
 
+enum ws_compression { WS_PLAIN, WS_BROTLI, WS_GZIP }; /* the tags of spec/03 §4 */
 /* ws.c: connections; ws_v2.c: messages */
 void ws_upgrade(struct request *q);
 void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool text);
 void ws_closed(struct lc_conn *conn);
-void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox_entry *e); /* owning thread */
+void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox *o); /* owning thread; frees it. t NULL: the server has ended */
+/* ws_pack.c: a frame (its tag and body) as it is sent; the answer is valid until ws_pack_end, as the frames must be. packer NULL: as it is. */
+struct lc_slice ws_pack(struct ws_packer *p, enum ws_compression compression, struct lc_slice frame);
+void ws_pack_end(struct ws_packer *p);
+struct ws_packer *ws_packer_new(void); /* NULL: out of memory */
+void ws_packer_free(struct ws_packer *p); /* NULL is allowed */
 struct ws_client {
   struct lc_db_client base; /* first */
   struct attached at;       /* database: with a reference */
@@ -212,6 +220,7 @@ struct ws_client {
   uint64_t received, received_bytes;
   _Atomic uint64_t answered, answered_bytes;
   bool paused;              /* too much waits: the socket is not read */
+  enum ws_compression compression;
   bool is_json, is_light;   /* protocol v1: answers are text; no reducer information about others' calls */
 };
 enum { FRAME_ABORT = 0xffffffffu }; /* length that asks for the connection to be dropped */

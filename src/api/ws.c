@@ -33,6 +33,7 @@ void ws_upgrade(struct request *q) {
     return;
   }
   struct lc_connection_id conn = {0};
+  enum ws_compression compression = WS_BROTLI;
   bool has_conn, has_compression = false, bad = !routes_query(q->r, "connection_id", &value, &has_conn, &err);
   if (!bad && has_conn && (value.len != 32 || !lc_connection_id_parse(lc_buf_slice(&value), &conn))) {
     bad = true;
@@ -43,7 +44,10 @@ void ws_upgrade(struct request *q) {
   if (!bad && has_compression) {
     bad = true;
     for (int i = 0; i < 3; i++)
-      if (lc_slice_eq_str(lc_buf_slice(&value), compressions[i])) bad = false;
+      if (lc_slice_eq_str(lc_buf_slice(&value), compressions[i])) {
+        bad = false;
+        compression = (enum ws_compression)i;
+      }
     if (bad) lc_fail(&err, LC_INVALID, "Failed to deserialize query string: compression: unknown variant `%.*s`, expected one of `None`, `Brotli`, `Gzip`", (int)value.len, (const char *)value.data);
   }
   lc_buf_free(&value);
@@ -120,6 +124,7 @@ void ws_upgrade(struct request *q) {
   c->base.protocol = protocol == 0 ? 3 : protocol == 1 ? 2 : 1;
   c->is_json = protocol == 3;
   c->is_light = light;
+  c->compression = c->is_json ? WS_PLAIN : compression;
   c->base.confirmed = confirmed;
   c->base.identity = c->claims.identity;
   c->base.is_owner = memcmp(&c->base.identity, &d->owner, sizeof d->owner) == 0;
@@ -168,7 +173,7 @@ void ws_closed(struct lc_conn *conn) {
   lc_net_wake(lc_net_thread_net(lc_conn_thread(conn)), lc_net_thread_index(lc_conn_thread(conn)));
 }
 
-void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox_entry *e) {
+static void deliver(struct lc_net_thread *t, const struct lc_db_outbox_entry *e) {
   struct ws_client *c = (struct ws_client *)e->client;
   struct lc_conn *conn = t ? lc_conn_from_ref(t, c->at.ref) : NULL;
   struct lc_reader r = lc_reader(lc_buf_slice(&e->bytes));
@@ -178,11 +183,25 @@ void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox_entry *e) {
       lc_conn_finish(conn);
       break;
     }
-    lc_ws_send(conn, c->is_json, lc_slice(NULL, 0), lc_slice(lc_read_raw(&r, n), n));
+    struct lc_slice frame = lc_slice(lc_read_raw(&r, n), n);
+    if (c->compression != WS_PLAIN) {
+      struct thread_state *ts = lc_net_thread_user(t);
+      if (!ts->packer) ts->packer = ws_packer_new();
+      frame = ws_pack(ts->packer, c->compression, frame);
+    }
+    lc_ws_send(conn, c->is_json, lc_slice(NULL, 0), frame);
   }
   if (conn && c->paused && waiting_bytes(c) < RESUME_BYTES) { /* every operation gives an output, so this is looked at when the last has run */
     c->paused = false;
     lc_conn_pause(conn, false);
   }
-  if (e->closed) client_free(c);
+}
+
+void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox *o) {
+  for (uint32_t i = 0; i < o->n; i++) {
+    deliver(t, &o->entries[i]);
+    if (o->entries[i].closed) client_free((struct ws_client *)o->entries[i].client);
+  }
+  if (t) ws_pack_end(((struct thread_state *)lc_net_thread_user(t))->packer);
+  lc_db_outbox_free(o);
 }

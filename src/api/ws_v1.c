@@ -134,7 +134,7 @@ static bool decode(struct ws_client *c, struct lc_reader *r, bool is_json, struc
 bool ws_v1_decode(struct ws_client *c, struct lc_slice payload, bool is_text, struct lc_db_batch *batch, struct lc_error *err) {
   struct lc_buf bsatn = {0};
   need_types();
-  bool ok = !is_text || (lc_json_parse_value(payload, client_type, NULL, &bsatn, err) == LC_OK && (lc_buf_ok(&bsatn) || lc_fail(err, LC_NOMEM, "out of memory") == LC_OK));
+  bool ok = !is_text || (lc_json_parse_message(payload, client_type, &bsatn, err) == LC_OK && (lc_buf_ok(&bsatn) || lc_fail(err, LC_NOMEM, "out of memory") == LC_OK));
   struct lc_reader r = lc_reader(is_text ? lc_buf_slice(&bsatn) : payload); /* what follows a BSATN message is ignored (spec/03 §4) */
   ok = ok && decode(c, &r, is_text, batch, err);
   lc_buf_free(&bsatn);
@@ -217,8 +217,8 @@ static void put_table_head(struct message *m, const struct lc_table_info *t, str
   lc_buf_u64(b, n_rows);
   lc_buf_u32(b, n_updates);
 }
-/* A DatabaseUpdate of rows that appear or go: a table each, an update each part. */
-static void put_rows(struct message *m, const struct lc_query_rows *rows, uint32_t n, bool go) {
+/* A DatabaseUpdate of rows that appear or go: a table each (apart: a table for each part), an update each part. */
+static void put_rows(struct message *m, const struct lc_query_rows *rows, uint32_t n, bool go, bool apart) {
   struct lc_slice none = lc_slice(empty_list, sizeof empty_list);
   struct lc_buf *b = out_of(m);
   size_t count_at = b->len;
@@ -228,15 +228,16 @@ static void put_rows(struct message *m, const struct lc_query_rows *rows, uint32
     uint64_t n_rows = 0;
     uint32_t n_updates = 0;
     bool seen = false;
-    for (uint32_t k = 0; k < i; k++) seen |= lc_slice_eq(rows[k].table_name, rows[i].table_name);
+    uint32_t end = apart ? i + 1 : n;
+    for (uint32_t k = 0; k < i && !apart; k++) seen |= lc_slice_eq(rows[k].table_name, rows[i].table_name);
     if (seen) continue;
-    for (uint32_t k = i; k < n; k++) {
+    for (uint32_t k = i; k < end; k++) {
       if (!lc_slice_eq(rows[k].table_name, rows[i].table_name)) continue;
       n_rows += rows[k].n_rows;
       n_updates++;
     }
     put_table_head(m, rows[i].table, rows[i].table_name, n_rows, n_updates);
-    for (uint32_t k = i; k < n; k++)
+    for (uint32_t k = i; k < end; k++)
       if (lc_slice_eq(rows[k].table_name, rows[i].table_name)) put_update(m, rows[k].table, go ? rows[k].row_list : none, go ? rows[k].n_rows : 0, go ? none : rows[k].row_list, go ? 0 : rows[k].n_rows, false);
     n_tables++;
   }
@@ -338,9 +339,9 @@ static void put_transaction(struct lc_db_client *base, const struct lc_db_op *op
   lc_buf_i64(b, o == &none ? now : o->timestamp_us);
   lc_buf_append(b, o->caller.bytes, 32);
   lc_buf_append(b, o->connection_id.bytes, 16);
-  lc_buf_bsatn_bytes(b, o->name);
+  lc_buf_bsatn_bytes(b, rejected && !lc_name_is_valid(o->name) ? lc_slice(NULL, 0) : o->name);
   lc_buf_u32(b, o->reducer_id);
-  if (o == &none && m.c->is_json) lc_buf_bsatn_str(b, "[]");
+  if (o->name.len == 0 && m.c->is_json) lc_buf_bsatn_str(b, "[]");
   else put_args(&m, o);
   lc_buf_u32(b, rejected ? 0 : o->request_id);
   lc_buf_u64(b, o->energy);
@@ -380,20 +381,21 @@ static void on_subscription_error(struct lc_db_client *base, const struct lc_db_
   lc_buf_bsatn_str(b, text);
   end(&m, op);
 }
-static void on_set_failed(struct lc_db_client *base, uint64_t query_set_id, const char *text) {
+static bool on_set_failed(struct lc_db_client *base, uint64_t query_set_id, const char *text) {
   struct message m = begin(base, SERVER_SUBSCRIPTION_ERROR);
-  (void)query_set_id; /* v1 does not say which (spec/03 §14.4) */
+  (void)query_set_id; /* v1 does not say which, so that none is left (spec/03 §14.4) */
   lc_buf_u64(out_of(&m), 0);
   for (int i = 0; i < 3; i++) lc_buf_u8(out_of(&m), 1);
   lc_buf_bsatn_str(out_of(&m), text);
   end(&m, NULL);
+  return true;
 }
 static void put_applied(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n, bool go) {
   struct lc_slice none = lc_slice(empty_list, sizeof empty_list);
   bool single = op->flags & LC_LIVE_WHOLE;
   if (op->query_set_id >= LEGACY_ID) {
     struct message m = begin(base, SERVER_INITIAL);
-    put_rows(&m, rows, n, false);
+    put_rows(&m, rows, n, false, true);
     lc_buf_u32(out_of(&m), op->request_id);
     lc_buf_u64(out_of(&m), duration_us(op));
     end(&m, op);
@@ -409,7 +411,7 @@ static void put_applied(struct lc_db_client *base, const struct lc_db_op *op, co
   lc_buf_u64(b, duration_us(op));
   lc_buf_u32(b, (uint32_t)op->query_set_id);
   if (!single) {
-    put_rows(&m, rows, n, go);
+    put_rows(&m, rows, n, go, false);
   } else {
     lc_buf_u32(b, rows->table->table_id);
     lc_buf_bsatn_bytes(b, rows->table_name);

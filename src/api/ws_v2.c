@@ -253,13 +253,14 @@ static void on_subscription_error(struct lc_db_client *base, const struct lc_db_
   end(base, op);
 }
 
-static void on_set_failed(struct lc_db_client *base, uint64_t query_set_id, const char *text) {
+static bool on_set_failed(struct lc_db_client *base, uint64_t query_set_id, const char *text) {
   struct lc_buf *b = begin(base);
   lc_buf_u8(b, SERVER_SUBSCRIPTION_ERROR);
   lc_buf_u8(b, 1); /* no request */
   lc_buf_u32(b, (uint32_t)query_set_id);
   lc_buf_bsatn_str(b, text);
   end(base, NULL);
+  return false;
 }
 
 static void on_one_off(struct lc_db_client *base, const struct lc_db_op *op, struct lc_slice args, const struct lc_query_rows *rows, const char *error_text) {

@@ -96,11 +96,11 @@ static void emit(void *ctx, void *client, const struct lc_set_update *sets, uint
 }
 
 /* A query set that cannot be evaluated any more. */
-static void set_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
+static bool set_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
   struct lc_db *db = ctx;
   struct lc_db_client *c = client;
   db_mark_dirty(db, c);
-  c->ops->set_failed(c, query_set_id, text);
+  return c->ops->set_failed(c, query_set_id, text);
 }
 
 bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs) {
@@ -124,6 +124,14 @@ bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *in
   lc_tx_delta_release(db->ds, delta);
   if (__builtin_expect(db->next_offset >= db->snapshot.due, 0)) db_snapshot_take(db);
   return logged;
+}
+
+void db_commit_of(struct lc_db *db, struct lc_tx *tx, const struct lc_identity *caller, uint32_t reducer_id) {
+  const struct lc_env *env = db->options.env;
+  struct lc_reducer_outcome cause = {.caller = *caller, .reducer_id = reducer_id, .timestamp_us = env->now_us(env->ctx)};
+  db->emit_outcome = &cause;
+  db_commit(db, tx, NULL);
+  db->emit_outcome = NULL;
 }
 
 static void answer(struct lc_db *db, struct lc_db_client *caller, const struct lc_db_op *op, const struct lc_reducer_outcome *out) {

@@ -40,7 +40,7 @@ struct lc_db_client_ops {
   void (*subscribe_applied)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n);
   void (*unsubscribe_applied)(struct lc_db_client *c, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n); /* rows NULL unless wanted */
   void (*subscription_error)(struct lc_db_client *c, const struct lc_db_op *op, const char *text);
-  void (*set_failed)(struct lc_db_client *c, uint64_t query_set_id, const char *text); /* ended without being asked (spec/05 §19) */
+  bool (*set_failed)(struct lc_db_client *c, uint64_t query_set_id, const char *text); /* ended without being asked (spec/05 §19); true: and with it all others */
   /* args: the operation's, for the protocol; rows, error_text: exactly one non-NULL */
   void (*one_off_result)(struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args, const struct lc_query_rows *rows, const char *error_text);
   /* ret: BSATN; JSON text if the arguments were */

@@ -79,6 +79,8 @@ enum lc_status db_connect(struct lc_db *db, const struct lc_identity *id, const 
 void db_disconnect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn);
 /* Commits tx, appends its record, fans out. inputs may be NULL. Returns true if it took an offset. */
 bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs);
+/* A commit without a reducer, as v1 tells of it (spec/03 §15.1): whose, and UINT32_MAX, or 0 for a procedure's. */
+void db_commit_of(struct lc_db *db, struct lc_tx *tx, const struct lc_identity *caller, uint32_t reducer_id);
 /* Makes sure there is an instance. */
 enum lc_status db_need_instance(struct lc_db *db, struct lc_error *err);
 /* Calls a reducer by index in the open transaction; a dead instance is freed. */

@@ -79,12 +79,12 @@ static bool explain_rows(const struct lc_plan *plan, struct lc_read_view view, s
   return ok;
 }
 
-static enum lc_status change(struct lc_db *db, const struct lc_plan *plan, struct lc_dml_counts *counts, struct lc_error *err) {
+static enum lc_status change(struct lc_db *db, const struct lc_plan *plan, const struct lc_identity *caller, struct lc_dml_counts *counts, struct lc_error *err) {
   struct lc_tx *tx = lc_tx_begin(db->ds);
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
   enum lc_status st = lc_plan_change(plan, (struct lc_read_view){.ds = db->ds}, tx, counts, err);
   if (st != LC_OK) lc_tx_rollback(tx);
-  else db_commit(db, tx, NULL);
+  else db_commit_of(db, tx, caller, UINT32_MAX);
   return st;
 }
 
@@ -115,7 +115,7 @@ enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *call
     json_schema(out, j.row_type);
     lc_buf_str(out, ",\"rows\":[");
     if (lc_plan_kind(plan) > LC_SQL_COUNT) {
-      st = change(db, plan, &counts, err);
+      st = change(db, plan, &caller->identity, &counts, err);
       *tx_offset = db->next_offset;
     } else {
       st = lc_plan_run(plan, view, json_row, &j, err);
@@ -159,7 +159,7 @@ enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t p
     lc_module_unref(module);
     return st;
   }
-  db_commit(db, tx, NULL);
+  db_commit_of(db, tx, &db->options.owner_identity, UINT32_MAX);
   scheduler_restart(db);
   *tx_offset = db->next_offset;
   return LC_OK;

@@ -84,7 +84,7 @@ static void on_abort(void *ctx, struct lc_tx *tx) {
 static enum lc_status on_commit(void *ctx, struct lc_tx *tx, struct lc_error *err) {
   struct procedure_job *job = ((struct procedure_instance *)ctx)->job;
   struct lc_db *db = job->db;
-  db_commit(db, tx, NULL);
+  db_commit_of(db, tx, &db->options.database_identity, 0);
   uint64_t end = db->next_offset;
   db_hand_over(db);
   db_baton_leave(db);

@@ -171,14 +171,19 @@ static int by_table_name(const void *a, const void *b) {
 }
 
 /* Ends a set: out of its subscriber's list and into *failed. Its client hears of it before any update of the transaction (spec/05 §19). */
-static void fail_set(struct set *set, const char *text, const struct lc_live_sink *sink, struct set **failed) {
+static void end_set(struct set *set, struct set **failed) {
   struct set **at = &set->subscriber->sets;
   set->has_failed = true;
   while (*at != set) at = &(*at)->next;
   *at = set->next;
   set->next = *failed;
   *failed = set;
-  sink->failed(sink->ctx, set->subscriber->client, set->id, text);
+}
+static void fail_set(struct set *set, const char *text, const struct lc_live_sink *sink, struct set **failed) {
+  struct subscriber *s = set->subscriber;
+  end_set(set, failed);
+  if (!sink->failed(sink->ctx, s->client, set->id, text)) return;
+  while (s->sets) end_set(s->sets, failed);
 }
 /* The sets of a query that cannot be evaluated any more. */
 static void fail_sets(struct lc_live *l, struct query *q, const char *text, const struct lc_live_sink *sink, struct set **failed) {

@@ -296,9 +296,10 @@ static enum lc_status set_rows(struct lc_live *l, const struct set *s, uint32_t 
       if (st != LC_OK) return st;
       continue;
     }
-    for (uint32_t f = 0; plan && f < lc_plan_n_fragments(plan); f++) {
-      if (!has_rows(l, plan, f)) continue;
-      enum lc_status st = put_rows(l, plan, f, false, &n, err);
+    uint32_t copies = s->is_apart ? s->links[i].copies : 1; /* v1's first way to subscribe knows no duplicates (spec/03 §14.3) */
+    for (uint32_t f = 0; plan && f < lc_plan_n_fragments(plan) * copies; f++) {
+      if (!has_rows(l, plan, f / copies)) continue;
+      enum lc_status st = put_rows(l, plan, f / copies, false, &n, err);
       if (st != LC_OK) return st;
     }
   }
@@ -367,11 +368,12 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     else if (!(q = need_query(l, sql, caller, &sum, &limit, err))) st = err->status;
     if (q && (flags & LC_LIVE_NO_EVENTS) && q->table->is_event)
       st = lc_fail(err, LC_INVALID, "Subscribing to event tables requires WebSocket v2. Please upgrade your client SDK and regenerate your module bindings.");
-    bool twice = false;
-    for (uint32_t k = 0; q && k < set->n; k++) twice = twice || links[k].query == q;
-    if (!q || twice) continue;
+    struct link *held = NULL;
+    for (uint32_t k = 0; q && k < set->n && !held; k++) held = links[k].query == q ? &links[k] : NULL;
+    if (held) held->copies++;
+    if (!q || held) continue;
     struct link *k = &links[set->n++];
-    *k = (struct link){.query = q, .set = set, .query_next = q->links};
+    *k = (struct link){.query = q, .set = set, .query_next = q->links, .copies = 1};
     if (q->links) q->links->query_prev = k;
     q->links = k;
   }

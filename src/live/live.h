@@ -36,7 +36,8 @@ void lc_live_drop_client(struct lc_live *live, void *client);
 struct lc_live_sink {
   void *ctx;
   void (*update)(void *ctx, void *client, const struct lc_set_update *sets, uint32_t n_sets); /* once for each affected client */
-  void (*failed)(void *ctx, void *client, uint64_t query_set_id, const char *text);           /* a set has ended (spec/05 §19); before any update */
+  /* A set has ended (spec/05 §19); before any update. Returns whether the client's other sets end with it, of which it is not told. */
+  bool (*failed)(void *ctx, void *client, uint64_t query_set_id, const char *text);
 };
 /* Evaluates one committed delta. Everything passed to the sink is valid during the call only. Cost is proportional to the delta and the interested queries. */
 void lc_live_evaluate(struct lc_live *live, const struct lc_tx_delta *delta, const struct lc_live_sink *sink);

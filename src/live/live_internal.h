@@ -35,7 +35,7 @@ struct query {
   struct query *key_next; uint64_t key_hash; /* in the key buckets */
 };
 /* hits, hit_next, hit_sets: of the commit being evaluated, what has changed; empty between. */
-struct link { struct query *query; struct set *set; struct link *query_prev, *query_next, *hit_next; };
+struct link { struct query *query; struct set *set; struct link *query_prev, *query_next, *hit_next; uint32_t copies; /* times that the set names the query */ };
 struct set { struct subscriber *subscriber; uint64_t id; bool is_apart; uint32_t n; struct link *links; struct set *next; struct link *hits; uint32_t n_hits; struct set *hit_next; bool has_failed; };
 struct subscriber { void *client; struct set *sets; struct subscriber *bucket_next; struct set *hit_sets; bool is_hit; struct subscriber *hit_next; };
 

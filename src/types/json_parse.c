@@ -330,7 +330,7 @@ static enum lc_status parse_array(struct lc_slice value, const struct lc_type *t
   return LC_OK;
 }
 
-static enum lc_status parse(struct lc_slice value, const struct lc_type *t, const struct lc_typespace *ts, struct lc_buf *out, unsigned depth, struct lc_error *err) {
+static enum lc_status parse_as(struct lc_slice value, const struct lc_type *t, const struct lc_typespace *ts, struct lc_buf *out, unsigned depth, struct lc_error *err) {
   if (depth > MAX_DEPTH) return lc_fail(err, LC_LIMIT, "recursion limit exceeded");
   if (value.len == 0) return bad(err, "EOF while parsing a value");
   switch (t->kind) {
@@ -362,11 +362,24 @@ static enum lc_status parse(struct lc_slice value, const struct lc_type *t, cons
   }
 }
 
+/* The end of the innermost value that was wrong; NULL: none yet. Of the parse this thread is in. */
+static _Thread_local const uint8_t *fault_at;
+static enum lc_status parse(struct lc_slice value, const struct lc_type *t, const struct lc_typespace *ts, struct lc_buf *out, unsigned depth, struct lc_error *err) {
+  enum lc_status st = parse_as(value, t, ts, out, depth, err);
+  if (st != LC_OK && !fault_at) fault_at = value.data + value.len;
+  return st;
+}
+
 static enum lc_status whole(struct lc_slice json, struct lc_slice *value, struct lc_error *err) {
   struct json j = {json.data, json.data + json.len};
-  if (!take_value(&j, value)) return bad(err, "expected value: the text is not JSON");
+  bool ok = take_value(&j, value);
+  fault_at = j.p < j.end ? j.p : j.end;
+  if (!ok) return bad(err, "expected value: the text is not JSON");
   space(&j);
-  return j.p == j.end ? LC_OK : bad(err, "trailing characters after the JSON value");
+  fault_at = j.p;
+  if (j.p != j.end) return bad(err, "trailing characters after the JSON value");
+  fault_at = NULL;
+  return LC_OK;
 }
 
 enum lc_status lc_json_parse_value(struct lc_slice json, const struct lc_type *type, const struct lc_typespace *ts, struct lc_buf *out, struct lc_error *err) {
@@ -381,4 +394,17 @@ enum lc_status lc_json_parse_args(struct lc_slice json, const struct lc_type *pa
   enum lc_status st = whole(json, &value, err);
   if (st == LC_OK) st = parse_product(value, params, ts, out, 0, "reducer argument", err);
   return st == LC_OK && !lc_buf_ok(out) ? lc_fail(err, LC_NOMEM, "out of memory") : st;
+}
+
+enum lc_status lc_json_parse_message(struct lc_slice json, const struct lc_type *type, struct lc_buf *out, struct lc_error *err) {
+  enum lc_status st = lc_json_parse_value(json, type, NULL, out, err);
+  if (st == LC_OK || st == LC_NOMEM) return st;
+  unsigned line = 1, column = 0;
+  for (const uint8_t *p = json.data; p < fault_at; p++) {
+    column = *p == '\n' ? 0 : column + 1;
+    line += *p == '\n';
+  }
+  size_t len = strlen(err->text);
+  snprintf(err->text + len, sizeof err->text - len, " at line %u column %u", line, column);
+  return st;
 }

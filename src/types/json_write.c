@@ -136,7 +136,7 @@ static enum lc_status write_value(struct lc_buf *out, const struct lc_type *t, c
       lc_buf_printf(out, "[%u,", tag);
     }
     const struct lc_type *payload = t->fields[tag].type;
-    if (payload->kind == LC_T_PRODUCT && payload->n_fields == 0) lc_buf_str(out, "[]");
+    if (payload->kind == LC_T_PRODUCT && payload->n_fields == 0) lc_buf_str(out, form == LC_JSON_R ? "{}" : "[]"); /* spec/03 §8 */
     else st = write_value(out, payload, ts, r, form, depth + 1, err);
     lc_buf_u8(out, form == LC_JSON_D ? '}' : ']');
     return st;

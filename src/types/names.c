@@ -19,6 +19,16 @@ enum lc_status types_identifier_fault(struct lc_slice s, const char **fault) {
   return LC_OK;
 }
 
+bool lc_name_is_valid(struct lc_slice name) {
+  if (!lc_utf8_valid(name.data, name.len)) return false;
+  for (size_t at = 0, end; at <= name.len; at = end + 1) {
+    const char *fault;
+    for (end = at; end < name.len && name.data[end] != '.';) end++;
+    if (types_identifier_fault(lc_slice(name.data + at, end - at), &fault) != LC_OK || fault) return false;
+  }
+  return true;
+}
+
 /* ---- case conversion (spec/01 §10.3) ---- */
 
 enum letter { OTHER, LOWER, UPPER, DIGIT };

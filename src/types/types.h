@@ -75,6 +75,8 @@ enum lc_json_form { LC_JSON_D, LC_JSON_R, LC_JSON_U }; /* forms of spec/01 §7.3
 enum lc_status lc_json_write_value(struct lc_buf *out, const struct lc_type *type, const struct lc_typespace *ts, struct lc_reader *r, enum lc_json_form form, struct lc_error *err);
 /* Parses JSON text (UTF-8) to BSATN of `type`, appended to out. Error texts name the path. */
 enum lc_status lc_json_parse_value(struct lc_slice json, const struct lc_type *type, const struct lc_typespace *ts, struct lc_buf *out, struct lc_error *err);
+/* As above; error texts say where: "<problem> at line L column C" (spec/03 §18). */
+enum lc_status lc_json_parse_message(struct lc_slice json, const struct lc_type *type, struct lc_buf *out, struct lc_error *err);
 /* As above for call arguments: JSON array (positional) or object (named); `params` is the parameter product (spec/04 §3.6, spec/07 §4.5). */
 enum lc_status lc_json_parse_args(struct lc_slice json, const struct lc_type *params, const struct lc_typespace *ts, struct lc_buf *out, struct lc_error *err);
 void lc_json_write_type(struct lc_buf *out, const struct lc_type *type); /* SATS-JSON of an AlgebraicType (spec/01 §7.5) */
@@ -90,6 +92,8 @@ bool lc_identity_parse(struct lc_slice text, struct lc_identity *out);  /* optio
 void lc_connection_id_hex(const struct lc_connection_id *id, char out[33]);
 bool lc_connection_id_parse(struct lc_slice text, struct lc_connection_id *out);
 bool lc_connection_id_is_zero(const struct lc_connection_id *id);
+
+bool lc_name_is_valid(struct lc_slice name); /* identifiers with points between: what a function may be called */
 
 /* ---- module definitions (spec/01 §11-§15, spec/07 §4): decoded, validated, canonical names ----
  *

@@ -239,12 +239,13 @@ static void on_update(void *ctx, void *client, const struct lc_set_update *updat
       }
   }
 }
-static void on_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
+static bool on_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
   bool *may_fail = ctx;
   if (!*may_fail) fail_msg("set %u failed: %s", (unsigned)query_set_id, text);
   for (int k = 0; k < N_SETS; k++)
     if (sets[k].is_active && sets[k].id == query_set_id && (void *)&callers[sets[k].caller] == client) sets[k].is_active = false;
   n_failed_sets++;
+  return false;
 }
 
 static uint32_t fail_at;

@@ -81,10 +81,11 @@ static void on_update(void *ctx, void *client, const struct lc_set_update *sets,
       }
     }
 }
-static void on_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
+static bool on_failed(void *ctx, void *client, uint64_t query_set_id, const char *text) {
   (void)ctx;
   for (uint32_t i = 0; i < n_got; i++) assert_true(got[i][0] != '>' || got[i][2] != letter(client)); /* before its updates */
   remember("failed %c %u %s", letter(client), (unsigned)query_set_id, text);
+  return false;
 }
 
 static void fresh(struct lc_module_def *next) {
