@@ -46,6 +46,7 @@ enum lc_status db_set_module(struct lc_db *db, struct lc_module *m, struct lc_in
   db->module = m;
   db->instance = inst;
   db->reducers = (struct name_index){cap - 1, slots};
+  db->has_views = def->n_views > 0;
   db->init_reducer = lifecycle[LC_LIFECYCLE_INIT];
   db->connect_reducer = lifecycle[LC_LIFECYCLE_CONNECT];
   db->disconnect_reducer = lifecycle[LC_LIFECYCLE_DISCONNECT];
@@ -108,6 +109,7 @@ bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *in
   if (!inputs) inputs = &no_inputs;
   const struct lc_tx_delta *delta;
   lc_tx_commit(tx, &delta);
+  views_committed(db);
   bool logged = lc_tx_delta_is_logged(delta, inputs);
   if (logged) {
     if (db->wal) {
@@ -207,6 +209,21 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
     db->emit_done = false;
     out->duration_us = caller ? 0 : env->now_us(env->ctx) - out->timestamp_us;
     if (then) then->before_commit(db, tx, then->arg);
+    enum lc_status st = views_refresh(db, tx, &err);
+    if (st != LC_OK) { /* the whole transaction fails with it (spec/05 §21.6) */
+      db->emit_caller = NULL;
+      db->emit_op = NULL;
+      db->emit_outcome = NULL;
+      lc_tx_rollback(tx);
+      out->tx_offset = db->next_offset;
+      out->status = st == LC_BUDGET ? LC_REDUCER_OUT_OF_ENERGY : LC_REDUCER_FAILED_INTERNAL;
+      lc_buf_clear(&db->record);
+      lc_buf_str(&db->record, st == LC_BUDGET ? energy_text : err.text);
+      out->message = lc_buf_slice(&db->record);
+      out->duration_us = env->now_us(env->ctx) - out->timestamp_us;
+      answer(db, caller, op, out);
+      return;
+    }
     db_commit(db, tx, &inputs);
     out->tx_offset = db->next_offset;
     bool done = db->emit_done;
@@ -270,6 +287,7 @@ enum lc_status db_connect(struct lc_db *db, const struct lc_identity *id, const 
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
   enum lc_status st = lc_tx_client_add(tx, id, conn, jwt, err);
   if (st == LC_OK && !run_lifecycle(db, tx, db->connect_reducer, id, conn, now, err)) st = err->status;
+  if (st == LC_OK) st = views_refresh(db, tx, err);
   if (st != LC_OK) {
     lc_tx_rollback(tx);
     return st;
@@ -310,7 +328,7 @@ void db_disconnect(struct lc_db *db, const struct lc_identity *id, const struct 
     }
     bool ok = attempt == 1 || run_lifecycle(db, tx, db->disconnect_reducer, id, conn, now, &err);
     bool was_there = false;
-    if (ok && lc_tx_client_remove(tx, id, conn, &was_there, &err) == LC_OK && was_there) {
+    if (ok && lc_tx_client_remove(tx, id, conn, &was_there, &err) == LC_OK && was_there && views_refresh(db, tx, &err) == LC_OK) {
       db_commit(db, tx, &inputs);
       return;
     }

@@ -71,6 +71,7 @@ static void run_connect(struct lc_db *db, struct lc_db_client *c) {
 
 static void run_disconnect(struct lc_db *db, struct lc_db_client *c) {
   db_procedures_forget_client(db, c);
+  views_release_all(db, c);
   if (c->is_connected) {
     lc_live_drop_client(db->live, c);
     db_disconnect(db, &c->identity, &c->connection_id);
@@ -84,27 +85,40 @@ static void run_disconnect(struct lc_db *db, struct lc_db_client *c) {
   c->ops->closed(c);
 }
 
+static struct lc_slice *texts_of(struct lc_slice bsatn, uint32_t n) {
+  struct lc_slice *list = lc_alloc_zero(n ? n : 1, sizeof *list);
+  struct lc_reader r = lc_reader(bsatn);
+  for (uint32_t i = 0; list && i < n; i++) list[i] = lc_read_bytes(&r);
+  return list;
+}
 static void run_subscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args) {
   struct lc_error err = {0};
   const struct lc_query_rows *rows = NULL;
-  uint32_t n_rows = 0;
+  uint32_t n_rows = 0, n = 0;
+  struct lc_buf texts = {0};
   struct lc_sql_caller caller = {.identity = c->identity, .is_owner = c->is_owner};
-  struct lc_slice *queries = lc_alloc_zero(op->n_queries ? op->n_queries : 1, sizeof *queries);
-  struct lc_reader r = lc_reader(args);
-  for (uint32_t i = 0; queries && i < op->n_queries; i++) queries[i] = lc_read_bytes(&r);
+  struct lc_slice *sent = texts_of(args, op->n_queries), *queries = NULL;
+  enum lc_status st = sent ? lc_live_expand(db->live, &caller, op->n_queries, sent, &texts, &n, &err) : lc_fail(&err, LC_NOMEM, "out of memory");
+  if (st == LC_OK && !(queries = texts_of(lc_buf_slice(&texts), n))) st = lc_fail(&err, LC_NOMEM, "out of memory");
+  if (st == LC_OK) views_subscribe(db, c, &caller, n, queries);
   uint64_t id = op->query_set_id, other = id + 1; /* one that is apart lives under two ids in turn: it replaces the one before if it is good */
-  enum lc_status st = queries && !r.failed ? lc_live_subscribe(db->live, c, &caller, id, op->flags, op->n_queries, queries, &rows, &n_rows, &err)
-                                           : lc_fail(&err, LC_NOMEM, "out of memory");
+  if (st == LC_OK) st = lc_live_subscribe(db->live, c, &caller, id, op->flags, n, queries, &rows, &n_rows, &err);
   if (st == LC_EXISTS && (op->flags & LC_LIVE_APART)) {
     other = id;
-    st = lc_live_subscribe(db->live, c, &caller, id + 1, op->flags, op->n_queries, queries, &rows, &n_rows, &err);
+    st = lc_live_subscribe(db->live, c, &caller, id + 1, op->flags, n, queries, &rows, &n_rows, &err);
   }
   db_mark_dirty(db, c);
   if (st == LC_OK) {
     c->ops->subscribe_applied(c, op, rows, n_rows);
-    if (op->flags & LC_LIVE_APART) lc_live_unsubscribe(db->live, c, other, LC_LIVE_NO_ROWS, &rows, &n_rows, NULL);
+    views_hold(db, c, &caller, other == id ? id + 1 : id, n, queries);
+    if (op->flags & LC_LIVE_APART) {
+      lc_live_unsubscribe(db->live, c, other, LC_LIVE_NO_ROWS, &rows, &n_rows, NULL);
+      views_release(db, c, other);
+    }
   } else c->ops->subscription_error(c, op, err.text);
+  lc_free(sent);
   lc_free(queries);
+  lc_buf_free(&texts);
 }
 
 static void run_unsubscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op) {
@@ -115,6 +129,7 @@ static void run_unsubscribe(struct lc_db *db, struct lc_db_client *c, const stru
   enum lc_status st = lc_live_unsubscribe(db->live, c, op->query_set_id, op->flags, &rows, &n_rows, &err);
   static const struct lc_query_rows none;
   db_mark_dirty(db, c);
+  if (st == LC_OK) views_release(db, c, op->query_set_id);
   if (st == LC_OK) c->ops->unsubscribe_applied(c, op, want_rows ? (rows ? rows : &none) : NULL, n_rows);
   else c->ops->subscription_error(c, op, err.text);
 }
@@ -188,6 +203,7 @@ void db_hand_over(struct lc_db *db) {
     db->outboxes[i] = NULL;
     cb->deliver(cb->ctx, i / 2, o);
   }
+  views_expire(db);
   scheduler_set_alarm(db);
   module_log_flush(db->log);
   if (atomic_load_explicit(&db->snapshot.wanted, memory_order_relaxed)) db_snapshot_take(db);

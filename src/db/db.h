@@ -64,6 +64,7 @@ struct lc_db_client {
   /* db's own */
   struct lc_db_client *dirty_next; bool is_dirty, is_connected, is_closing;
   struct lc_db_client *all_prev, *all_next;
+  struct view_ref *view_refs;        /* views that its subscriptions read */
 };
 
 enum lc_db_op_kind { LC_OP_CONNECT, LC_OP_DISCONNECT, LC_OP_CALL_REDUCER, LC_OP_CALL_PROCEDURE, LC_OP_SUBSCRIBE, LC_OP_UNSUBSCRIBE, LC_OP_ONE_OFF, LC_OP_FUNCTION };

@@ -6,6 +6,7 @@
 
 struct module_log;
 struct scheduler;
+struct views;
 
 /* Name to reducer index: open addressing, built once per program. */
 struct name_index { uint32_t mask; uint32_t *slots; /* index + 1; 0 = empty */ };
@@ -53,6 +54,7 @@ struct lc_db {
   uint32_t n_running;
   struct procedure_instance *idle_instances;
   struct scheduler *scheduler;                /* scheduler.c */
+  struct views *views; bool has_views;        /* views.c; has_views: the program has any */
   _Atomic uint64_t immediate_bytes;           /* of calls queued by volatile_nonatomic_schedule_immediate */
   atomic_bool immediate_dropped;              /* one was dropped, which is in the log, and none has run since */
   atomic_bool is_open;                        /* lc_db_open has returned it */
@@ -114,6 +116,26 @@ void db_procedures_forget_client(struct lc_db *db, struct lc_db_client *c); /* i
 void db_procedures_close(struct lc_db *db); /* ends all and waits; not with the baton */
 /* volatile_nonatomic_schedule_immediate; host_env.ctx is the database */
 void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice args);
+
+/* ---- views.c: materialised views ---- */
+struct views *views_new(void); /* NULL: out of memory */
+void views_free(struct views *v);
+/* Runs again, in the open transaction, every instance that has read what it changes. Not LC_OK: roll back; LC_TRAP, LC_BUDGET: the view failed; *err: the text
+ * for the caller. LC_OK: the next thing is db_commit. Before every commit. */
+enum lc_status views_refresh(struct lc_db *db, struct lc_tx *tx, struct lc_error *err);
+void views_committed(struct lc_db *db); /* db_commit: what the runs have read counts from now on */
+void views_undone(struct lc_db *db);    /* the transaction is rolled back after views_refresh or views_rerun */
+/* Materialises, in transactions of their own, what a plan reads and is not there yet. False: a view has trapped, and nothing more of the request is to be run. */
+bool views_need(struct lc_db *db, const struct lc_plan *plan, const struct lc_identity *caller);
+/* The same for the queries of a subscription; then, once it is there, keeps what it reads until released. */
+void views_subscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_sql_caller *caller, uint32_t n_queries, const struct lc_slice *queries);
+void views_hold(struct lc_db *db, struct lc_db_client *c, const struct lc_sql_caller *caller, uint64_t query_set_id, uint32_t n_queries, const struct lc_slice *queries);
+void views_release(struct lc_db *db, struct lc_db_client *c, uint64_t query_set_id);
+void views_release_all(struct lc_db *db, struct lc_db_client *c);
+void views_expire(struct lc_db *db); /* outside a transaction; looks at the clock and does something every ten minutes */
+/* For a new program, in its transaction and with its instance in place: runs all that are left. Then, after the commit, forgets the others. */
+enum lc_status views_rerun(struct lc_db *db, struct lc_tx *tx, struct lc_error *err);
+void views_drop_gone(struct lc_db *db);
 
 /* ---- rules.c ---- */
 /* Are the definition's row-level security rules good? In the transaction that has created its tables. */

@@ -83,6 +83,10 @@ static enum lc_status change(struct lc_db *db, const struct lc_plan *plan, const
   struct lc_tx *tx = lc_tx_begin(db->ds);
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
   enum lc_status st = lc_plan_change(plan, (struct lc_read_view){.ds = db->ds}, tx, counts, err);
+  if (st == LC_OK && (st = views_refresh(db, tx, err)) != LC_OK && (st == LC_TRAP || st == LC_BUDGET)) {
+    struct lc_error cause = *err;
+    lc_fail(err, st, "The module instance encountered a fatal error: %s", cause.text);
+  }
   if (st != LC_OK) lc_tx_rollback(tx);
   else db_commit_of(db, tx, caller, UINT32_MAX);
   return st;
@@ -118,6 +122,8 @@ enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *call
       st = change(db, plan, &caller->identity, &counts, err);
       *tx_offset = db->next_offset;
     } else {
+      views_need(db, plan, &caller->identity); /* a view that fails has no rows */
+      *tx_offset = db->next_offset;
       st = lc_plan_run(plan, view, json_row, &j, err);
       if (st == LC_OK && j.failed) st = lc_buf_ok(out) ? err->status : lc_fail(err, LC_NOMEM, "out of memory while writing the rows of the answer");
     }
@@ -152,14 +158,25 @@ enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t p
   struct lc_tx *tx = lc_tx_begin(db->ds);
   st = tx ? lc_schema_update(tx, lc_module_definition(db->module), lc_module_definition(module), &facts, err) : lc_fail(err, LC_NOMEM, "out of memory");
   if (st == LC_OK) st = db_check_rules(db, lc_module_definition(module), err);
-  if (st == LC_OK) st = db_set_module(db, module, instance);
+  if (st == LC_OK) { /* live views run with the new program in the same transaction */
+    struct lc_module *old_module = db->module;
+    struct lc_instance *old_instance = db->instance;
+    db->module = module;
+    db->instance = instance;
+    st = views_rerun(db, tx, err);
+    instance = db->instance; /* NULL: it has died */
+    db->module = old_module;
+    db->instance = old_instance;
+  }
+  if (st == LC_OK && (st = db_set_module(db, module, instance)) != LC_OK) views_undone(db);
   if (st != LC_OK) {
     if (tx) lc_tx_rollback(tx);
-    lc_instance_free(instance);
+    if (instance) lc_instance_free(instance);
     lc_module_unref(module);
     return st;
   }
   db_commit_of(db, tx, &db->options.owner_identity, UINT32_MAX);
+  views_drop_gone(db);
   scheduler_restart(db);
   *tx_offset = db->next_offset;
   return LC_OK;

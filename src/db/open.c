@@ -202,7 +202,7 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   db_baton_try(db); /* nobody else runs it before it is complete */
   db->connect_reducer = db->disconnect_reducer = db->init_reducer = -1;
   db->outboxes = lc_alloc_zero((size_t)o->n_threads * 2 + 2, sizeof(struct lc_db_outbox *));
-  enum lc_status st = db->outboxes && (!o->dir || db->dir) && (db->scheduler = scheduler_new()) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
+  enum lc_status st = db->outboxes && (!o->dir || db->dir) && (db->scheduler = scheduler_new()) && (db->views = views_new()) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
   bool is_new = program.data != NULL;
   /* the log of a database that may never be lives in memory until it is born */
   if (st == LC_OK && !(db->log = module_log_open(is_new ? NULL : db->dir, err))) st = err->status;
@@ -248,6 +248,7 @@ void lc_db_close(struct lc_db *db) {
   if (db->wal) lc_wal_close(db->wal);
   lc_live_free(db->live);
   scheduler_free(db->scheduler);
+  views_free(db->views);
   if (db->instance) lc_instance_free(db->instance);
   lc_module_unref(db->module);
   lc_datastore_free(db->ds);

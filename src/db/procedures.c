@@ -84,12 +84,18 @@ static void on_abort(void *ctx, struct lc_tx *tx) {
 static enum lc_status on_commit(void *ctx, struct lc_tx *tx, struct lc_error *err) {
   struct procedure_job *job = ((struct procedure_instance *)ctx)->job;
   struct lc_db *db = job->db;
+  enum lc_status st = views_refresh(db, tx, err);
+  if (st != LC_OK) {
+    lc_tx_rollback(tx);
+    db_baton_leave(db);
+    return st;
+  }
   db_commit_of(db, tx, &db->options.database_identity, 0);
   uint64_t end = db->next_offset;
   db_hand_over(db);
   db_baton_leave(db);
   if (!job->confirmed || !db->wal) return LC_OK;
-  enum lc_status st = lc_wal_wait_durable_for(db->wal, end, DURABILITY_TIMEOUT_MS);
+  st = lc_wal_wait_durable_for(db->wal, end, DURABILITY_TIMEOUT_MS);
   if (st == LC_OK) return LC_OK;
   if (st == LC_LIMIT) return lc_fail(err, LC_TRAP, "durability confirmation timed out; outcome unknown, do not retry without deduplication");
   return lc_fail(err, LC_TRAP, "transaction committed, but durability could not be confirmed; outcome unknown, do not retry without deduplication");

@@ -175,8 +175,10 @@ static void delete_row(struct lc_db *db, struct lc_tx *tx, const struct entry *e
 static void delete_in_own_transaction(struct lc_db *db, const struct entry *e) {
   struct lc_tx *tx = lc_tx_begin(db->ds);
   if (!tx) return;
+  struct lc_error err;
   delete_row(db, tx, e);
-  db_commit(db, tx, NULL);
+  if (views_refresh(db, tx, &err) == LC_OK) db_commit(db, tx, NULL);
+  else lc_tx_rollback(tx); /* a view of the schedule fails: it will be tried with the next start */
 }
 static void before_commit(struct lc_db *db, struct lc_tx *tx, void *arg) { delete_row(db, tx, arg); }
 

@@ -171,6 +171,11 @@ struct lc_tx_delta {
  * which also ends the transaction's memory. Never fails (memory was taken while the changes were made). */
 void lc_tx_commit(struct lc_tx *tx, const struct lc_tx_delta **delta);
 void lc_tx_delta_release(struct lc_datastore *ds, const struct lc_tx_delta *delta);
+/* What an open transaction has done so far: its tables with physical changes, and the rows of each in order (inserted and deleted alike, before netting).
+ * lc_tx_touched: NULL for one that has none any more. */
+uint32_t lc_tx_n_touched(const struct lc_tx *tx);
+const struct lc_table_info *lc_tx_touched(const struct lc_tx *tx, uint32_t i, uint32_t *n_rows);
+struct lc_slice lc_tx_touched_row(const struct lc_tx *tx, uint32_t i, uint32_t row);
 /* Inputs section of a record (spec/06 §8.1). name.len == 0: no inputs. */
 struct lc_tx_inputs { struct lc_slice name; struct lc_identity caller; struct lc_connection_id connection_id; int64_t timestamp_us; struct lc_slice args; };
 /* True if a commit with this delta consumes an offset (spec/06 §8). */

@@ -453,6 +453,13 @@ static void table_commit(struct table *t, struct lc_table_delta *d) {
                                .is_ephemeral = t->info.view != NULL};
 }
 
+uint32_t lc_tx_n_touched(const struct lc_tx *tx) { return tx->n_touched; }
+const struct lc_table_info *lc_tx_touched(const struct lc_tx *tx, uint32_t i, uint32_t *n_rows) {
+  *n_rows = tx->touched[i] ? tx->touched[i]->n_changes : 0;
+  return *n_rows ? &tx->touched[i]->info : NULL;
+}
+struct lc_slice lc_tx_touched_row(const struct lc_tx *tx, uint32_t i, uint32_t row) { return change_row(tx->touched[i]->changes[row]); }
+
 void lc_tx_commit(struct lc_tx *tx, const struct lc_tx_delta **out) {
   lc_assert(tx->open && !tx->committed);
   uint32_t n = 0;

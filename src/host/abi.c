@@ -236,11 +236,20 @@ static bool call_index_id(struct guest *g, union abi_value *v) {
   if (!x || x->index_id == ST_ENV_KEY_INDEX) return done(v, LC_ERRNO_NO_SUCH_INDEX);
   return put_u32(g, v[2].u32, x->index_id) && done(v, LC_ERRNO_OK);
 }
+/* Tells whoever records what a view depends on. */
+static void reads_table(struct guest *g, uint32_t table_id) {
+  if (g->env->reads) g->env->reads(g->env->reads_ctx, table_id, 0, lc_slice(NULL, 0));
+}
+static void reads_key(struct guest *g, uint32_t index_id, struct lc_slice key) {
+  const struct lc_index_info *x = g->env->reads ? lc_datastore_index(g->env->ds, index_id) : NULL;
+  if (x) g->env->reads(g->env->reads_ctx, x->table_id, index_id, key);
+}
 static bool call_row_count(struct guest *g, union abi_value *v) {
   uint64_t n;
   struct lc_tx *tx = tx_of_table(g, v);
   if (!tx) return true;
   int rc = lc_tx_row_count(tx, v[0].u32, &n);
+  if (rc == LC_ERRNO_OK) reads_table(g, v[0].u32);
   if (rc == LC_ERRNO_OK && !put(g, v[1].u32, &n, 8)) return false;
   return finish(g, v, rc);
 }
@@ -249,9 +258,22 @@ static bool call_scan(struct guest *g, union abi_value *v) {
   struct lc_tx *tx = tx_of_table(g, v);
   if (!tx) return true;
   int rc = lc_tx_scan(tx, v[0].u32, &rows);
+  if (rc == LC_ERRNO_OK) reads_table(g, v[0].u32);
   return rc == LC_ERRNO_OK ? give_iter(g, v, rows, v[1].u32) : finish(g, v, rc);
 }
 struct range_args { struct lc_slice prefix, start, end; uint32_t prefix_elems; };
+/* A range that is one point of all columns counts as that, any other as the whole table. */
+static void reads_range(struct guest *g, uint32_t index_id, const struct range_args *a) {
+  const struct lc_index_info *x = g->env->reads ? lc_datastore_index(g->env->ds, index_id) : NULL;
+  if (!x) return;
+  bool is_point = a->prefix_elems + 1 == x->n_columns && a->start.len > 1 && a->start.data[0] == 0 && lc_slice_eq(a->start, a->end);
+  struct lc_buf key = {0};
+  if (a->prefix_elems) lc_buf_slice_append(&key, a->prefix);
+  if (is_point) lc_buf_append(&key, a->start.data + 1, a->start.len - 1);
+  if (is_point && lc_buf_ok(&key)) g->env->reads(g->env->reads_ctx, x->table_id, index_id, lc_buf_slice(&key));
+  else reads_table(g, x->table_id);
+  lc_buf_free(&key);
+}
 /* Parameters of the range calls: index, prefix p n, prefix_elems, rstart p n, rend p n. */
 static bool get_range(struct guest *g, const union abi_value *v, struct range_args *a) {
   if (v[3].u32 > UINT16_MAX) return trap(g, "prefix_elems does not fit in u16");
@@ -267,6 +289,7 @@ static bool call_scan_range(struct guest *g, union abi_value *v) {
   struct lc_tx *tx = tx_of_index(g, v);
   if (!tx) return true;
   int rc = lc_tx_scan_range(tx, v[0].u32, a.prefix, a.prefix_elems, a.start, a.end, &rows, &g->err);
+  if (rc == LC_ERRNO_OK) reads_range(g, v[0].u32, &a);
   return rc == LC_ERRNO_OK ? give_iter(g, v, rows, v[8].u32) : finish(g, v, rc);
 }
 static bool call_delete_range(struct guest *g, union abi_value *v) {
@@ -287,6 +310,7 @@ static bool call_scan_point(struct guest *g, union abi_value *v) {
   struct lc_tx *tx = tx_of_index(g, v);
   if (!tx) return true;
   int rc = lc_tx_scan_point(tx, v[0].u32, key, &rows, &g->err);
+  if (rc == LC_ERRNO_OK) reads_key(g, v[0].u32, key);
   return rc == LC_ERRNO_OK ? give_iter(g, v, rows, v[3].u32) : finish(g, v, rc);
 }
 static bool call_delete_point(struct guest *g, union abi_value *v) {
@@ -603,6 +627,7 @@ static bool call_env_get(struct guest *g, union abi_value *v) {
     if (lc_slice_eq(g->def->env[i].name, key)) declared = &g->def->env[i];
   if (!declared) return trap(g, "environment key is not declared");
   bool outside = !current_tx(g);
+  if (!outside) reads_table(g, LC_ST_ENV);
   if (outside) g->env->enter(g->env->ctx);
   ok = env_value(g, key, &found);
   if (outside) g->env->leave(g->env->ctx);

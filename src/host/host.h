@@ -31,6 +31,9 @@ struct lc_host_env {
   void (*log)(void *ctx, const struct lc_module_log_record *rec);
   /* Called after an insert/update of a row of a scheduled table through the ABI; returns 0 or LC_ERRNO_SCHEDULE_TOO_LONG; may be NULL. */
   int (*schedule_row)(void *ctx, uint32_t table_id, struct lc_slice row);
+  /* Told of what a view reads (spec/05 §21.4); NULL: nobody asks. key: BSATN of all columns of the index, one behind the other; index_id 0: the whole table. */
+  void (*reads)(void *ctx, uint32_t table_id, uint32_t index_id, struct lc_slice key);
+  void *reads_ctx;
   /* volatile_nonatomic_schedule_immediate; may be NULL. Slices are borrowed. */
   void (*schedule_immediate)(void *ctx, struct lc_slice function, struct lc_slice args);
   /* Only where procedures and HTTP handlers run; NULL elsewhere. begin_tx waits for the database; NULL: out of memory. commit_tx: what is not

@@ -336,10 +336,8 @@ static void expand_table(void *ctx, const struct lc_table_info *t) {
   x->n++;
 }
 
-enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct lc_sql_caller *caller, uint64_t id, uint32_t flags, uint32_t n_queries, const struct lc_slice *queries,
-                                 const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
-  live_follow_schema(l);
-  struct expansion x = {.is_owner = caller->is_owner};
+enum lc_status lc_live_expand(const struct lc_live *l, const struct lc_sql_caller *caller, uint32_t n_queries, const struct lc_slice *queries, struct lc_buf *texts, uint32_t *n_texts, struct lc_error *err) {
+  struct expansion x = {.texts = *texts, .is_owner = caller->is_owner};
   for (uint32_t i = 0; i < n_queries; i++) {
     struct lc_slice sql = queries[i];
     while (sql.len && is_blank(sql.data[0])) sql = lc_slice(sql.data + 1, sql.len - 1);
@@ -347,11 +345,19 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     if (is_everything(sql)) lc_datastore_each_table(l->ds, expand_table, &x);
     else lc_buf_bsatn_bytes(&x.texts, sql), x.n++;
   }
+  *texts = x.texts;
+  *n_texts = x.n;
+  if (!lc_buf_ok(texts)) return lc_fail(err, LC_NOMEM, "out of memory");
+  return x.n <= MAX_QUERIES_PER_SET ? LC_OK : lc_fail(err, LC_LIMIT, "a subscription may have at most %d queries, this one has %u", MAX_QUERIES_PER_SET, x.n);
+}
+
+enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct lc_sql_caller *caller, uint64_t id, uint32_t flags, uint32_t n_queries, const struct lc_slice *queries,
+                                 const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
+  live_follow_schema(l);
   struct subscriber *s = need_subscriber(l, client);
   struct set *set = lc_alloc_zero(1, sizeof *set);
-  struct link *links = lc_alloc_zero(x.n, sizeof *links);
-  enum lc_status st = s && set && links && lc_buf_ok(&x.texts) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
-  if (st == LC_OK && x.n > MAX_QUERIES_PER_SET) st = lc_fail(err, LC_LIMIT, "a subscription may have at most %d queries, this one has %u", MAX_QUERIES_PER_SET, x.n);
+  struct link *links = lc_alloc_zero(n_queries, sizeof *links);
+  enum lc_status st = s && set && links ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
   for (struct set *o = s ? s->sets : NULL; o && st == LC_OK; o = o->next)
     if (o->id == id) {
       char hex[65];
@@ -360,9 +366,8 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     }
   if (st == LC_OK) *set = (struct set){.subscriber = s, .id = id, .is_apart = flags & LC_LIVE_APART, .links = links};
   uint64_t sum = 0, limit = UINT64_MAX;
-  struct lc_reader r = lc_reader(lc_buf_slice(&x.texts));
-  for (uint32_t i = 0; i < x.n && st == LC_OK; i++) {
-    struct lc_slice sql = lc_read_bytes(&r);
+  for (uint32_t i = 0; i < n_queries && st == LC_OK; i++) {
+    struct lc_slice sql = queries[i];
     struct query *q = NULL;
     if (sql.len == 0) st = lc_fail(err, LC_INVALID, "SubscriptionError: Empty string, executing: ``");
     else if (!(q = need_query(l, sql, caller, &sum, &limit, err))) st = err->status;
@@ -377,7 +382,6 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     if (q->links) q->links->query_prev = k;
     q->links = k;
   }
-  lc_buf_free(&x.texts);
   if (st == LC_OK) st = lc_plan_check_limit(sum, limit, err);
   if (st == LC_OK) st = set_rows(l, set, flags, rows, n_rows, err);
   if (st == LC_OK) {

@@ -18,6 +18,9 @@ struct lc_set_update { uint64_t query_set_id; uint32_t n; const struct lc_query_
 
 struct lc_live *lc_live_new(struct lc_datastore *ds); /* NULL: out of memory */
 void lc_live_free(struct lc_live *live);
+/* The texts of a subscription as they are to be subscribed to, appended as BSATN strings: without blanks around them, and `SELECT * FROM *` as all that it stands for
+ * (spec/03 §14.1). LC_LIMIT: too many. */
+enum lc_status lc_live_expand(const struct lc_live *live, const struct lc_sql_caller *caller, uint32_t n_queries, const struct lc_slice *queries, struct lc_buf *texts, uint32_t *n_texts, struct lc_error *err);
 /* Subscribes `client` to a set of queries. On success *rows (n entries, valid until the next call on live) are the initial rows per
  * table as the protocol wants them (spec/03 §14.2). Errors leave nothing behind: text as spec/03 §14.4. Id in use: LC_EXISTS. */
 enum {
@@ -46,5 +49,17 @@ struct lc_live_counts { uint64_t evaluated, matched; };
 struct lc_live_counts lc_live_counts(const struct lc_live *live);
 /* One-off query (spec/03 §13): *rows valid until the next call on live. */
 enum lc_status lc_live_one_off(struct lc_live *live, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_query_rows *rows, struct lc_error *err);
+
+/* ---- watches (watches.c): changed rows of interest to others than queries ---- */
+
+struct lc_watches;
+struct lc_watch;
+struct lc_watches *lc_watches_new(void); /* NULL: out of memory */
+void lc_watches_free(struct lc_watches *w); /* precondition: all watches are removed */
+/* Rows of the table whose columns have these values (BSATN); n_columns 0: all rows. Copies the values. May name a few rows more. NULL: out of memory. */
+struct lc_watch *lc_watch_add(struct lc_watches *w, const struct lc_table_info *table, uint32_t n_columns, const uint16_t *columns, const struct lc_slice *values, void *owner);
+void lc_watch_remove(struct lc_watches *w, struct lc_watch *watch);
+bool lc_watches_table(const struct lc_watches *w, uint32_t table_id); /* does anybody watch it? */
+void lc_watches_match(const struct lc_watches *w, const struct lc_table_info *table, struct lc_slice row, void (*hit)(void *ctx, void *owner), void *ctx);
 
 #endif

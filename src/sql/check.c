@@ -376,6 +376,7 @@ enum lc_sql_kind lc_plan_kind(const struct lc_plan *plan) { return plan->kind; }
 const struct lc_table_info *lc_plan_table(const struct lc_plan *plan) { return plan->is_whole_row && plan->kind == LC_SQL_SELECT ? plan->table : NULL; }
 const struct lc_type *lc_plan_row_type(const struct lc_plan *plan) { return plan->row_type; }
 struct lc_slice lc_plan_key(const struct lc_plan *plan) { return plan->key; }
+bool lc_plan_is_per_identity(const struct lc_plan *plan) { return plan->is_per_identity; }
 uint32_t lc_plan_views(const struct lc_plan *plan, const struct lc_plan_view **views) {
   *views = plan->views;
   return plan->n_views;

@@ -35,6 +35,7 @@ void lc_plan_explain(const struct lc_plan *plan, struct lc_read_view view, struc
 /* What the plan reads of a view: which instance (spec/05 §21.2, spec/07 §5.2). */
 struct lc_plan_view { const struct lc_table_info *table; uint8_t arg_hash[32]; struct lc_slice args; /* BSATN of the arguments */ };
 uint32_t lc_plan_views(const struct lc_plan *plan, const struct lc_plan_view **views);
+bool lc_plan_is_per_identity(const struct lc_plan *plan); /* it or a rule says :sender, or it reads a sender's view */
 
 /* Runs a SELECT or COUNT; row gets each result row (bag semantics), valid during the call; returning false stops. LC_NOMEM. Any thread, if the view is
  * opened. */
