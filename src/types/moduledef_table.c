@@ -109,7 +109,11 @@ static bool build_indexes(struct builder *b, const struct raw_table *raw, struct
     if (!columns_ok) def_fault(b->c, FAULT_ColumnNotFound, "index `%.*s` has no columns", S(x->name));
     def_check_columns(b, x->name, t->n_columns, x->n_columns, x->columns, &columns_ok);
     if (columns_ok && x->kind == LC_INDEX_DIRECT && !direct_index_type(t->columns[x->columns[0]].type)) {
-      def_fault(b->c, FAULT_DirectIndexOnBadType, "direct index `%.*s` is on column `%.*s`, which is neither u8, u16, u32, u64 nor a plain enum", S(x->name), S(t->columns[x->columns[0]].name));
+      const struct lc_column_def *column = &t->columns[x->columns[0]];
+      lc_buf_clear(&b->c->scratch);
+      lc_type_display(&b->c->scratch, column->type);
+      def_fault(b->c, FAULT_DirectIndexOnBadType, "Direct index does not support type `%.*s` in column `%.*s` in index `%.*s`", b->c->scratch.len < 200 ? (int)b->c->scratch.len : 200,
+                (const char *)b->c->scratch.data, S(column->name), S(x->name));
       columns_ok = false;
     }
     if (columns_ok) def_add_name(b->c, sets, column_set(b, x->n_columns, x->columns), i);

@@ -122,6 +122,48 @@ static void case_03_truncated_numbers(void **state) {
   world_free(&w);
 }
 
+/* Numbers no longer go round (spec/07 §11): each is one more than the last, whatever the row says of step and bounds, and behind the last there is none. */
+static void case_04_last_number(void **state) {
+  (void)state;
+  struct world w = world_new("table t\n col id u64 pk auto\n col x u8\n");
+  for (int last = 0; last < 2; last++) {
+    struct lc_tx *tx = lc_tx_begin(w.ds);
+    struct lc_row_iter *it;
+    uint8_t old[256], row[256];
+    size_t len = 0;
+    bool found;
+    assert_int_equal(lc_tx_scan(tx, LC_ST_SEQUENCE, &it), LC_ERRNO_OK);
+    for (struct lc_slice r; (r = lc_row_iter_next(it)).data;)
+      if (memcmp(r.data + 8, "t_id_seq", 8) == 0) memcpy(old, r.data, len = r.len);
+    lc_row_iter_close(it);
+    memcpy(row, old, len);
+    row[len - 80] = 3;                        /* increment */
+    memset(row + len - 64, 0, 32);            /* smallest; greatest: 9 */
+    row[len - 48] = 9;
+    memset(row + len - 32, 0, 16);
+    row[len - 32] = 9;
+    memset(row + len - 16, last ? 0xff : 0, 16); /* the next: 9, or the greatest there is */
+    row[len - 16] = last ? 0xff : 9;
+    row[len - 1] = last ? 0x7f : 0;
+    assert_int_equal(lc_tx_delete_row(tx, LC_ST_SEQUENCE, lc_slice(old, len), &found, &err), LC_ERRNO_OK);
+    assert_true(found);
+    assert_int_equal(lc_tx_insert(tx, LC_ST_SEQUENCE, lc_slice(row, len), NULL, NULL, &err), LC_ERRNO_OK);
+    commit(&w, tx);
+    tx = lc_tx_begin(w.ds);
+    if (last) {
+      insert_id(tx, &w, 0, 1, LC_ERRNO_AUTO_INC_OVERFLOW);
+      assert_string_equal(err.text, "Incrementing sequence with previous value 170141183460469231731687303715884105727 would result in integer overflow");
+      insert_id(tx, &w, 7, 1, LC_ERRNO_OK);
+    } else {
+      assert_int_equal(insert_id(tx, &w, 0, 1, LC_ERRNO_OK), 9);
+      assert_int_equal(insert_id(tx, &w, 0, 1, LC_ERRNO_OK), 10);
+    }
+    commit(&w, tx);
+  }
+  assert_int_equal(count(&w, w.t), 3);
+  world_free(&w);
+}
+
 static void case_05_failed_reservation(void **state) { /* and the skips of spec/07 §11: never a committed value twice */
   (void)state;
   struct world w = world_new("table t\n col id u64 pk auto\n col x u8\n");
@@ -239,6 +281,67 @@ static void case_09_10_ranges(void **state) {
   world_free(&one);
 }
 
+/* A V9 definition of table t with one column c of that type, or of a named type E that is it, and a direct index on it. */
+static struct lc_buf direct_definition(const uint8_t *type, size_t len, bool is_named) {
+  struct lc_buf b = {0};
+  lc_buf_u8(&b, 1);                                   /* V9 */
+  lc_buf_u32(&b, is_named ? 2 : 1);                   /* types: the row, perhaps E */
+  lc_buf_append(&b, (const uint8_t[]){2, 1, 0, 0, 0, 0}, 6); /* a product of one element with a name */
+  lc_buf_bsatn_str(&b, "c");
+  if (is_named) lc_buf_append(&b, (const uint8_t[]){0, 1, 0, 0, 0}, 5); /* a reference to it */
+  lc_buf_append(&b, type, len);
+  lc_buf_u32(&b, 1);                                  /* tables */
+  lc_buf_bsatn_str(&b, "t");
+  lc_buf_u32(&b, 0);
+  lc_buf_u32(&b, 0);                                  /* no primary key */
+  lc_buf_u32(&b, 1);                                  /* indexes */
+  lc_buf_u8(&b, 0);
+  lc_buf_bsatn_str(&b, "t_c_idx_direct");
+  lc_buf_append(&b, (const uint8_t[]){1, 2, 0, 0}, 4); /* no accessor; direct on column 0 */
+  lc_buf_u32(&b, 1);                                  /* constraints */
+  lc_buf_append(&b, (const uint8_t[]){1, 0, 1, 0, 0, 0, 0, 0}, 8); /* without a name: unique on column 0 */
+  lc_buf_u32(&b, 0);                                  /* sequences */
+  lc_buf_append(&b, (const uint8_t[]){1, 1, 0}, 3);   /* no schedule; user, public */
+  lc_buf_u32(&b, 0);                                  /* reducers */
+  lc_buf_u32(&b, is_named ? 2 : 1);                   /* named types */
+  for (uint32_t i = 0; i < (is_named ? 2 : 1); i++) {
+    lc_buf_u32(&b, 0);
+    lc_buf_bsatn_str(&b, i ? "E" : "T");
+    lc_buf_u32(&b, i);
+    lc_buf_u8(&b, 1);
+  }
+  lc_buf_u32(&b, 0);
+  lc_buf_u32(&b, 0);
+  return b;
+}
+static void case_11_direct_index(void **state) {
+  (void)state;
+  static const uint8_t string[] = {4}, plain[] = {1, 3, 0, 0, 0, 0, 1, 0, 0, 0, 'A', 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 'B', 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 'C', 2, 0, 0, 0, 0};
+  struct lc_module_def *def;
+  struct lc_buf b = direct_definition(string, sizeof string, false);
+  assert_int_not_equal(lc_module_def_decode(lc_buf_slice(&b), &def, &err), LC_OK);
+  if (!strstr(err.text, "Direct index does not support type `String` in column `c` in index `t_c_idx_direct`")) fail_msg("%s", err.text);
+  lc_buf_free(&b);
+  b = direct_definition(plain, sizeof plain, true);
+  if (lc_module_def_decode(lc_buf_slice(&b), &def, &err) != LC_OK) fail_msg("%s", err.text);
+  lc_buf_free(&b);
+  struct world w = {0};
+  assert_int_equal(lc_datastore_new(&lc_env_system, &w.ds, &err), LC_OK);
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  assert_int_equal(lc_schema_create(tx, def, &facts, &err), LC_OK);
+  commit(&w, tx);
+  lc_module_def_free(def);
+  w.info = lc_datastore_table_by_name(w.ds, lc_slice_str("t"));
+  w.t = w.info->table_id;
+  assert_true(w.info->indexes[0].kind == LC_INDEX_DIRECT && w.info->indexes[0].is_unique);
+  tx = lc_tx_begin(w.ds);
+  assert_int_equal(insert(tx, &w, "\2", 1) | insert(tx, &w, "\0", 1), LC_ERRNO_OK);
+  assert_int_equal(insert(tx, &w, "\3", 1), LC_ERRNO_BSATN_DECODE);
+  assert_int_equal(range(tx, &w, lc_slice(NULL, 0), 0, lc_slice("\0\1", 2), lc_slice("\2", 1), LC_ERRNO_OK), 1); /* from B on */
+  commit(&w, tx);
+  world_free(&w);
+}
+
 static void case_12_failure_leaves_nothing(void **state) {
   (void)state;
   struct world w = world_new("table t\n col x u8\n");
@@ -302,8 +405,8 @@ static void test_view_table(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(case_01_system_tables), cmocka_unit_test(case_02_numbers_and_a_crash), cmocka_unit_test(case_03_truncated_numbers), cmocka_unit_test(case_05_failed_reservation),
-      cmocka_unit_test(case_06_a_table_is_a_set), cmocka_unit_test(case_07_netting),          cmocka_unit_test(case_08_errnos),            cmocka_unit_test(case_09_10_ranges),
+      cmocka_unit_test(case_01_system_tables), cmocka_unit_test(case_02_numbers_and_a_crash), cmocka_unit_test(case_03_truncated_numbers), cmocka_unit_test(case_04_last_number), cmocka_unit_test(case_05_failed_reservation),
+      cmocka_unit_test(case_06_a_table_is_a_set), cmocka_unit_test(case_07_netting),          cmocka_unit_test(case_08_errnos),            cmocka_unit_test(case_09_10_ranges), cmocka_unit_test(case_11_direct_index),
       cmocka_unit_test(case_12_failure_leaves_nothing), cmocka_unit_test(case_13_event_table), cmocka_unit_test(test_view_table)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,12 +140,12 @@ struct migration { const char *old, *rows, *new, *after; /* rows to insert after
 static const struct migration migrations[] = {
     {T, ROWS, T, "", false, NULL},
     {T, ROWS, T "table u\n col x string unique\n", "u 0100000061", false, NULL},
-    {T "table u\n col x u8\n", ROWS, T, "", true, NULL},
+    {T "table u\n col x u8\n", ROWS, T, "", true, NULL}, /* case 34, and the next */
     {T "table u\n col x u8\n", ROWS "u 01\n", T, "", true, "Cannot remove table `u`: table contains data. Clear the table's rows (e.g. via a reducer) before removing it from your schema."},
     {T, ROWS, "table t private\n col id u32 pk\n col v u8\n", "t 0400000001", false, NULL},
     {T, ROWS, "table t as Tee\n col id u32 pk as Id\n col v u8\n", "Tee 0400000001", false, NULL},
     {T, ROWS, "table t event\n col id u32 pk\n col v u8\n", "", false, "Changing the event flag of table t requires a manual migration"},
-    /* columns */
+    /* columns (cases 31 and 32 of spec/06 §21) */
     {T, ROWS, "table t\n col id u32 pk\n col v u8\n col w u32 = 07000000\n", "t 040000000101010101", true, NULL},
     {T, ROWS, "table t\n col id u32 pk\n col v u8\n col w u32 = 07000000\n col s string = 0100000078\n", "", true, NULL},
     {T, ROWS, "table t\n col id u32 pk\n col v u8\n col w u32\n", "", true, "Adding a column w to table t requires a default value annotation"},
@@ -155,7 +155,7 @@ static const struct migration migrations[] = {
      "Removing a column v from table t requires a manual migration\nAdding a column renamed to table t requires a default value annotation"},
     {"table t\n col id u32 pk auto\n col v u8\n", "t 0000000005\n t 0000000006\n", "table t\n col id u32 pk auto\n col v u8\n col w bool = 01\n", "t 000000000701\n", true, NULL},
     {"table t\n col name string\n", "t 0100000061\n t 0100000062\n", "table t\n col name string\n col w bool = 01\n", "t 010000006301\n", true, NULL},
-    /* types */
+    /* types (case 33) */
     {"table t\n col e {A,B}\n", "t 00\n t 01\n", "table t\n col e {A,B,C}\n", "t 02\n", false, NULL},
     {"table t\n col id u32 pk\n col e {A:u8,B:u16}\n", "t 010000000007\n t 02000000010800\n", "table t\n col id u32 pk\n col e {A:u8,B:u16,D:u16,E}\n", "t 0300000003", false, NULL},
     {"table t\n col e {A,B} index\n col a [{A,B}]\n", "t 000100000001\n", "table t\n col e {A,B,C} index\n col a [{A,B,C}]\n", "t 020100000002\n", false, NULL},
@@ -171,7 +171,7 @@ static const struct migration migrations[] = {
     {"table t\n col e (x:u8)\n", "", "table t\n col e (z:u8)\n", "", false, "Changing the type of column e in table t from (x: U8) to (z: U8), with a renamed field, requires a manual migration"},
     {"table t\n col e [(x:u8)]\n", "", "table t\n col e [(x:u16)]\n", "", false, "Changing a type within column e in table t from U8 to U16 requires a manual migration"},
     {"table t event\n col x u8\n", "", "table t event\n col y string\n col z u8\n", "t 010000006101", true, NULL},
-    /* indexes and constraints */
+    /* indexes and constraints (case 35) */
     {T, ROWS, "table t\n col id u32 pk\n col v u8 index\n", "t 0400000001", false, NULL},
     {"table t\n col id u32 pk\n col v u8 index\n", ROWS, T, "t 0400000001", false, NULL},
     {"table t\n col id u32 pk\n col v u8\n index x btree v\n", ROWS, "table t\n col id u32 pk\n col v u8\n index x hash v,id as other\n", "t 0400000001", false, NULL},
@@ -186,7 +186,7 @@ static const struct migration migrations[] = {
     {T, ROWS, "table t\n col id u32 pk\n col v u8\n unique c v\n", "", false, "unique constraint on table 4096 column(s) [1] requires at least one backing index on those columns"},
     {"table t\n col id u32 pk\n col v u8\n index x btree v,id\n unique c v,id\n", ROWS, "table t\n col id u32 pk\n col v u8\n index x btree v\n unique c v\n", "", false,
      "Changing a unique constraint c requires a manual migration"},
-    /* sequences */
+    /* sequences (case 36) */
     {T, ROWS, "table t\n col id u32 pk\n col v u8 auto\n", "", false, "Precheck failed: added sequence t_v_seq already has values in range"},
     {T, "t 0100000000\n", "table t\n col id u32 pk\n col v u8 auto\n", "t 0200000000\n", false, NULL},
     {"table t\n col id u32 pk\n col v i8\n", "t 01000000ff\n", "table t\n col id u32 pk\n col v i8 auto\n", "t 0200000000\n", false, NULL},
@@ -295,6 +295,43 @@ static void test_add_columns(void **state) {
   lc_module_def_free(new);
 }
 
+/* spec/06 §21 case 35: with duplicates it fails and nothing has changed; without, the constraint holds at once, in that very transaction too. */
+static void test_add_unique(void **state) {
+  (void)state;
+  struct lc_module_def *old = def_text("table t\n col id u32 pk\n col v u8\n"), *new = def_text("table t\n col id u32 pk\n col v u8 unique\n");
+  struct world w = world_new(old);
+  for (int duplicates = 1; duplicates >= 0; duplicates--) {
+    struct lc_tx *tx = lc_tx_begin(w.ds);
+    uint32_t t = lc_datastore_table_by_name(w.ds, lc_slice_str("t"))->table_id;
+    if (duplicates) {
+      insert_rows(tx, w.ds, "t 0100000005\n t 0200000005\n");
+    } else {
+      bool found;
+      assert_int_equal(lc_tx_delete_row(tx, t, lc_slice("\2\0\0\0\5", 5), &found, &err), LC_ERRNO_OK);
+      assert_true(found);
+    }
+    commit(&w, tx);
+    tx = lc_tx_begin(w.ds);
+    assert_int_equal(lc_schema_update(tx, old, new, &facts, &err) == LC_OK, !duplicates);
+    if (duplicates) {
+      lc_tx_rollback(tx);
+      tx = lc_tx_begin(w.ds);
+      insert_rows(tx, w.ds, "t 0300000005\n"); /* the old rules still */
+      lc_tx_rollback(tx);
+      continue;
+    }
+    for (int later = 0; later < 2; later++) {
+      assert_int_equal(lc_tx_insert(tx, t, lc_slice("\3\0\0\0\5", 5), NULL, NULL, &err), LC_ERRNO_UNIQUE_EXISTS);
+      insert_rows(tx, w.ds, later ? "t 0500000007\n" : "t 0400000006\n");
+      commit(&w, tx);
+      if (!later) tx = lc_tx_begin(w.ds);
+    }
+  }
+  lc_module_def_free(old);
+  lc_module_def_free(new);
+  world_free(&w);
+}
+
 static void expect_print(const char *old_text, const char *new_text, enum lc_plan_style style, const char *want) {
   struct lc_module_def *old = def_text(old_text), *new = def_text(new_text);
   struct lc_migration_plan *plan;
@@ -339,6 +376,6 @@ static void test_print(void **state) { /* spec/06 §15.5, §21 case 38 */
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_matrix), cmocka_unit_test(test_add_columns), cmocka_unit_test(test_print)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_matrix), cmocka_unit_test(test_add_columns), cmocka_unit_test(test_add_unique), cmocka_unit_test(test_print)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
