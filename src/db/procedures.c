@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { MAX_THREADS = 256, MAX_PER_DATABASE = 64, MAX_WAITING = 65536, MAX_IDLE_INSTANCES = 16, IDLE_SECONDS = 10, STACK_BYTES = 4 << 20, DURABILITY_TIMEOUT_MS = 5000 };
+enum { MAX_THREADS = 4096 /* so that a few databases whose procedures all sleep do not hold up the others */, MAX_PER_DATABASE = 64, MAX_WAITING = 65536, MAX_IDLE_INSTANCES = 16, IDLE_SECONDS = 10, STACK_BYTES = 4 << 20, DURABILITY_TIMEOUT_MS = 5000 };
 static const char closing_text[] = "the database is being closed";
 
 struct procedure_instance {

@@ -418,7 +418,7 @@ static bool call_source_left(struct guest *g, union abi_value *v) {
   return put_u32(g, v[1].u32, (uint32_t)(s->len - s->at)) && done(v, LC_ERRNO_OK);
 }
 static bool call_sink_write(struct guest *g, union abi_value *v) {
-  enum { limit_bytes = 1 << 30 };
+  enum { limit_bytes = 256 << 20 };
   struct abi_sink *s = find_sink(g, v[0].u32);
   struct lc_slice data;
   uint32_t len;

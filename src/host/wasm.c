@@ -166,6 +166,15 @@ static enum lc_status run_named(struct lc_instance *inst, const char *name, stru
   return st;
 }
 
+enum { MAX_ERROR_TEXT_BYTES = 1 << 20 }; /* what is longer loses its end */
+
+/* What the guest wrote to a sink, as text. */
+static void put_text(const struct lc_instance *inst, struct lc_buf *out, uint32_t sink) {
+  struct lc_slice text = guest_sink_bytes(&inst->guest, sink);
+  if (text.len > MAX_ERROR_TEXT_BYTES) text.len = MAX_ERROR_TEXT_BYTES;
+  guest_put_lossy(out, text);
+}
+
 /* Steps 2 to 6 of spec/02 §2, with one budget. description: gets what __describe_module__ wrote. */
 static enum lc_status start(struct lc_instance *inst, struct lc_buf *description, struct lc_error *err) {
   struct lc_module *m = inst->module;
@@ -180,7 +189,7 @@ static enum lc_status start(struct lc_instance *inst, struct lc_buf *description
     st = call(inst, &inst->calls[EXPORT_SETUP], v, 1, err);
     if (st != LC_OK) return lc_fail_context(err, "wasm trap while calling \"__setup__\""), st;
     struct lc_buf text = {0};
-    guest_put_lossy(&text, guest_sink_bytes(&inst->guest, sink));
+    put_text(inst, &text, sink);
     if (v[0].i32 == 1) st = lc_fail(err, LC_INVALID, "setup function returned an error: %.*s", (int)text.len, (const char *)text.data);
     else if (v[0].i32 != 0) st = lc_fail(err, LC_INVALID, "setup function returned the unknown code %d", v[0].i32);
     lc_buf_free(&text);
@@ -303,7 +312,7 @@ void lc_instance_call_reducer(struct lc_instance *inst, const struct lc_call_arg
   } else if (code != 0) {
     lc_buf_clear(&inst->message);
     out->status = code == 1 ? LC_CALL_USER_ERROR : LC_CALL_FATAL;
-    if (code == 1) guest_put_lossy(&inst->message, guest_sink_bytes(&inst->guest, sink));
+    if (code == 1) put_text(inst, &inst->message, sink);
     else lc_buf_printf(&inst->message, "reducer returned unexpected code %d", code);
     out->message = lc_buf_slice(&inst->message);
     if (code == 1) guest_log_user_error(&inst->guest, c->function_name, c->timestamp_us, out->message);
@@ -448,7 +457,7 @@ static void call_view(struct lc_instance *inst, enum host_export which, const ch
   } else if (v[0].i32 != 0 && v[0].i32 != 2) {
     lc_buf_clear(&inst->message);
     out->status = v[0].i32 == 1 ? LC_CALL_USER_ERROR : LC_CALL_FATAL;
-    if (v[0].i32 == 1) guest_put_lossy(&inst->message, guest_sink_bytes(g, sink));
+    if (v[0].i32 == 1) put_text(inst, &inst->message, sink);
     else lc_buf_printf(&inst->message, "view returned unexpected code %d", v[0].i32);
     out->message = lc_buf_slice(&inst->message);
   } else if (!view_answer(guest_sink_bytes(g, sink), v[0].i32, c, kind, rows, &err)) {

@@ -1,11 +1,11 @@
 """Modules that mean harm: whatever one does, it gets the documented result, the server lives, and the other databases do not notice (a bystander
 is called all the while). The pointers are made from the ABI table: every pointer of every import, wrong in every way."""
-import json, os, sys, threading, time
+import os, sys, threading, time
 from lightcone import TOP, Server, main
-from websocket import End, V3, call as ws_call, opened, subscribe
+from websocket import End, V3, call as ws_call, opened, procedure
 sys.path.insert(0, os.path.join(TOP, 'tests', 'modules'))
 import wat
-from wat import At, At64, Script, array, small, text, trace, u16, u32, u64
+from wat import At, At64, Script, small, text, u16, u32, u64
 from abi import FATAL, Player, accepted, refused, script_table
 
 ENERGY = (402, 'Module energy budget exhausted.')
@@ -362,7 +362,36 @@ def floods():
             assert flood(20000, lambda x, m: x.console_log(101, *m, *m, 1, *m))[0] in (200, 402) # with a backtrace each
             assert flood(20000, lambda x, m: x.volatile_nonatomic_schedule_immediate(*x.slice(b'nobody'), *m))[0] in (200, 402)
             assert p.play(Script().grow(0)) == [64]
+            before = s.rss_kib()
+            script = Script() # an error without end: the sink is full at 256 MiB, and the caller gets a mebibyte
+            length, count = script.place(u32(1 << 20)), script.place(u32(400))
+            script.fill(wat.HEAP + 0x10000, 0xff, 1 << 20)
+            again = script.here()
+            script.bytes_sink_write(At(wat.SINK), wat.HEAP + 0x10000, length).again(count, again)
+            status, answer = p.post('run', script.ended(1).hex())
+            assert status == 530 and answer == '\ufffd' * (1 << 20), (status, len(answer))
+            assert p.play(Script().count_calls()) == [1] and s.rss_kib() < before + (1 << 20)
         s.check_alive()
 
 
-if __name__ == '__main__': main([globals()[x] for x in sys.argv[1:]] or [pointers, lengths, handles, memory, reentry, every_export, limits, instances, system_tables, floods])
+def sleepers():
+    """Procedures of five databases sleep, as many as may run at once: those of others run all the same."""
+    with Server() as s:
+        token = s.identity()['token']
+        players, other = [Player(s, token) for _ in range(5)], Player(s, token)
+        with Bystander(s, token):
+            clients = [opened(s, p.name, V3, token=token) for p in players]
+            script = Script()
+            script.procedure_sleep_until(At64(script.place(u64(int((time.time() + 3) * 1e6)))))
+            asleep = text(script.ended(0))
+            for c in clients:
+                for i in range(64): c.send(procedure(i, 'prun', asleep))
+            time.sleep(0.5)
+            start = time.monotonic()
+            assert other.play(Script().count_calls(), 'procedure') == [1] and time.monotonic() - start < 2
+            for p in players: assert p.post('bump', 1) == (530, '1 ') # and their reducers
+            for p in players: assert p.play(Script().count_calls(), 'procedure') == [1] # waits for its turn
+        s.check_alive()
+
+
+if __name__ == '__main__': main([globals()[x] for x in sys.argv[1:]] or [pointers, lengths, handles, memory, reentry, every_export, limits, instances, system_tables, floods, sleepers])
