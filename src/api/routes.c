@@ -373,9 +373,8 @@ static void dispatch(struct request *q, const struct route *route) {
     request_text(q, status, err.text);
   } else if (!d) {
     request_text(q, 404, "No such database.");
-  } else if (!d->db) {
-    lc_fail(&err, LC_IO, "error starting database: %s", d->error);
-    request_text(q, 500, err.text);
+  } else if ((status = database_refusal(d, &err)) && !(d->db && route->run_database == route_logs)) {
+    request_text(q, status, err.text);
   } else {
     route->run_database(q, d);
   }

@@ -376,7 +376,7 @@ static uint16_t prepare(struct request *q, struct publish *p, const struct param
   if (status) return status;
   if (x->break_clients && !x->has_token) return lc_fail(err, LC_INVALID, "Migration policy is set to `BreakClients`, but no migration token was provided."), 400;
   if ((status = check_replicas(x, err))) return status;
-  if (p->database && !p->database->db) return lc_fail(err, LC_IO, "error starting database: %s", p->database->error), 500;
+  if (p->database && (status = database_refusal(p->database, err))) return status;
   return 0;
 }
 

@@ -71,11 +71,14 @@ static bool on_turn(void *ctx, struct lc_net_thread *t) {
 
 /* ---- outputs ---- */
 
-static void release(struct lc_net_thread *t, struct waiting *w) {
+/* failure: why it will never be durable; then clients get nothing of it, and who asked over HTTP is told. */
+static void release(struct lc_net_thread *t, struct waiting *w, const char *failure) {
   if (w->outbox) {
+    for (uint32_t i = 0; failure && i < w->outbox->n; i++) lc_buf_free(&w->outbox->entries[i].bytes);
     ws_deliver(t, w->outbox);
   } else {
     struct lc_conn *c = t ? lc_conn_from_ref(t, w->answer->ref) : NULL;
+    if (failure) answer_text(w->answer, 503, failure);
     if (c) answer_send(w->answer, c);
     else answer_free(w->answer);
   }
@@ -98,14 +101,16 @@ static void release_durable(struct lc_net_thread *t, struct thread_state *ts) {
   ts->looks++;
   for (struct waiting **at = &ts->first; *at;) {
     struct waiting *w = *at;
-    if (!is_durable(w, thread_index, ts->looks)) {
+    const char *failure = lc_db_failure(w->database->db);
+    if (is_durable(w, thread_index, ts->looks)) failure = NULL;
+    else if (!failure) {
       at = &w->next;
       continue;
     }
     *at = w->next;
     if (ts->last == &w->next) ts->last = at;
     atomic_fetch_sub(&ts->n_waiting, 1);
-    release(t, w);
+    release(t, w, failure);
   }
 }
 
@@ -118,14 +123,14 @@ static void on_waiting(struct lc_net_thread *t, struct lc_net_task *task) {
   struct waiting *w = (struct waiting *)task;
   struct thread_state *ts = lc_net_thread_user(t);
   if (w->release_offset == UINT64_MAX || !w->database) {
-    release(t, w);
+    release(t, w, NULL);
     return;
   }
   w->next = NULL;
   *ts->last = w;
   ts->last = &w->next;
   atomic_fetch_add(&ts->n_waiting, 1); /* from here on the log writer posts a check */
-  if (lc_db_durable_offset(w->database->db) >= w->release_offset) release_durable(t, ts);
+  if (lc_db_durable_offset(w->database->db) >= w->release_offset || lc_db_failure(w->database->db)) release_durable(t, ts);
 }
 
 static void post_waiting(struct server *s, uint32_t thread_index, struct waiting w) {
@@ -301,18 +306,44 @@ void server_detach(struct lc_net_thread *t, struct attached *a) {
   else ts->attached = a->next;
   if (a->next) a->next->prev = a->prev;
 }
-struct detach_task { struct lc_net_task task; struct database *database; };
+struct detach_task { struct lc_net_task task; struct database *database; uint16_t code; const char *reason; };
 static void on_detach(struct lc_net_thread *t, struct lc_net_task *task) {
   struct detach_task *x = (struct detach_task *)task;
   struct thread_state *ts = lc_net_thread_user(t);
   for (struct attached *a = ts->attached; a; a = a->next) {
     struct lc_conn *c = a->database == x->database ? lc_conn_from_ref(t, a->ref) : NULL;
     if (!c) continue;
-    if (lc_conn_is_websocket(c)) lc_ws_close(c, 1001, lc_slice_str("module exited"));
+    if (lc_conn_is_websocket(c)) lc_ws_close(c, x->code, lc_slice_str(x->reason));
     else lc_http_stream_end(c);
   }
+  if (x->database->db && lc_db_failure(x->database->db)) release_durable(t, ts);
   database_unref(x->database);
   lc_free(x);
+}
+/* Closes what is attached to a database. Any thread. */
+static void detach(struct database *d, uint16_t code, const char *reason) {
+  struct server *s = d->server;
+  for (uint32_t i = 0; i < s->n_threads; i++) {
+    struct detach_task *x = lc_alloc_zero(1, sizeof *x);
+    if (!x) lc_panic("out of memory while a database goes");
+    *x = (struct detach_task){.database = d, .code = code, .reason = reason};
+    x->task.run = on_detach;
+    database_ref(d);
+    lc_net_post(atomic_load(&s->net), i, &x->task);
+  }
+}
+/* Its log has failed: nothing that waits for it will be durable, and nothing more is executed. */
+static void on_failed(void *ctx, struct lc_db *db, const char *text) {
+  struct database *d = ctx;
+  (void)db, (void)text;
+  if (!database_ref_unless_closing(d)) return;
+  if (atomic_load(&d->server->net) && !d->server->stopped) detach(d, 1011, "database stopped: its commit log failed");
+  database_unref(d);
+}
+uint16_t database_refusal(const struct database *d, struct lc_error *err) {
+  if (!d->db) return lc_fail(err, LC_IO, "error starting database: %s", d->error), 500;
+  if (lc_db_failure(d->db)) return lc_fail(err, LC_IO, "%s", lc_db_failure(d->db)), 503;
+  return 0;
 }
 void server_add_database(struct server *s, struct database *d) {
   pthread_rwlock_wrlock(&s->lock);
@@ -330,14 +361,7 @@ static bool take_out(struct server *s, const struct lc_identity *id, struct data
   if (d) *at = successor ? successor : d->next;
   pthread_rwlock_unlock(&s->lock);
   if (d) alarms_cancel(d);
-  for (uint32_t i = 0; d && i < s->n_threads; i++) {
-    struct detach_task *x = lc_alloc_zero(1, sizeof *x);
-    if (!x) lc_panic("out of memory while a database goes");
-    x->task.run = on_detach;
-    x->database = d;
-    database_ref(d);
-    lc_net_post(atomic_load(&s->net), i, &x->task);
-  }
+  if (d) detach(d, 1001, "module exited");
   database_unref(d);
   return d != NULL;
 }
@@ -368,6 +392,7 @@ void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc
   o->callbacks.deliver = on_deliver;
   o->callbacks.durable = on_durable;
   o->callbacks.wake = on_wake;
+  o->callbacks.failed = on_failed;
   o->callbacks.alarm = on_alarm;
   if (!s->options.data_dir) return;
   snprintf(dir, dir_size, "%s/replicas/%llu", s->options.data_dir, (unsigned long long)d->replica_id);
@@ -519,7 +544,7 @@ static void release_rest(struct thread_state *ts) {
   while (ts->first) {
     struct waiting *w = ts->first;
     ts->first = w->next;
-    release(NULL, w);
+    release(NULL, w, NULL);
   }
   ts->last = &ts->first;
 }
@@ -567,6 +592,7 @@ int lc_server_run(const struct lc_server_options *options) {
   sigaddset(&set, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &set, NULL); /* threads made from here on leave them to us */
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its write, and stops one database */
   struct rlimit files;
   if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
     files.rlim_cur = files.rlim_max;

@@ -94,6 +94,7 @@ struct database *server_database(struct server *s, const struct lc_identity *id)
 struct database *database_new(struct server *s, const struct lc_identity *id, const struct lc_identity *owner, uint64_t replica_id); /* one reference; NULL: out of memory */
 void database_ref(struct database *d);
 void database_unref(struct database *d); /* NULL is allowed */
+uint16_t database_refusal(const struct database *d, struct lc_error *err); /* 0, or the status and text for who wants to use a database that is not up */
 void database_free(struct database *d);  /* closes at once; for the only holder, and not on a network thread */
 void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o);
 void server_add_database(struct server *s, struct database *d); /* the list takes the caller's reference */

@@ -95,9 +95,9 @@ void ws_upgrade(struct request *q) {
     request_text(q, 404, "");
     return;
   }
-  if (!d->db) {
-    lc_fail(&err, LC_IO, "error starting database: %s", d->error);
-    request_text(q, 500, err.text);
+  uint16_t refusal = database_refusal(d, &err);
+  if (refusal) {
+    request_text(q, refusal, err.text);
     return;
   }
   struct lc_net_thread *t = lc_conn_thread(q->conn);

@@ -283,6 +283,7 @@ static bool run_lifecycle(struct lc_db *db, struct lc_tx *tx, int32_t index, con
 enum lc_status db_connect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn, struct lc_slice jwt, struct lc_error *err) {
   const struct lc_env *env = db->options.env;
   int64_t now = env->now_us(env->ctx);
+  if (db_check_alive(db, err) != LC_OK) return LC_IO;
   struct lc_tx *tx = lc_tx_begin(db->ds);
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
   enum lc_status st = lc_tx_client_add(tx, id, conn, jwt, err);
@@ -310,6 +311,7 @@ static bool client_is_known(struct lc_tx *tx, const struct lc_identity *id, cons
 }
 
 void db_disconnect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn) {
+  if (lc_db_failure(db)) return; /* the next start does it */
   const struct lc_env *env = db->options.env;
   int64_t now = env->now_us(env->ctx);
   struct lc_error err = {0};

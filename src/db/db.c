@@ -44,6 +44,8 @@ void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch) {
   while (!atomic_compare_exchange_weak_explicit(&db->inbox, &head, batch, memory_order_seq_cst, memory_order_relaxed));
 }
 
+const char *lc_db_failure(const struct lc_db *db) { return atomic_load_explicit(&db->log_failed, memory_order_acquire) ? db->failure : NULL; }
+enum lc_status db_check_alive(struct lc_db *db, struct lc_error *err) { return lc_db_failure(db) ? lc_fail(err, LC_IO, "%s", db->failure) : LC_OK; }
 uint64_t lc_db_durable_offset(const struct lc_db *db) { return db->wal ? lc_wal_durable_end(db->wal) : UINT64_MAX; }
 const struct lc_identity *lc_db_identity(const struct lc_db *db) { return &db->options.database_identity; }
 const struct lc_identity *lc_db_owner(const struct lc_db *db) { return &db->options.owner_identity; }
@@ -149,7 +151,7 @@ static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct l
   struct lc_db_client *c = op->client;
   struct lc_reducer_outcome outcome;
   /* What a client sent before it was refused or after it left has no effect. */
-  if (op->kind > LC_OP_DISCONNECT && op->kind != LC_OP_FUNCTION && !c->is_connected) return;
+  if (op->kind > LC_OP_DISCONNECT && op->kind != LC_OP_FUNCTION && (!c->is_connected || lc_db_failure(db))) return;
   switch (op->kind) {
   case LC_OP_CALL_REDUCER: db_call_reducer(db, c, op, name, args, &c->identity, &c->connection_id, c->is_owner, NULL, &outcome); break;
   case LC_OP_CALL_PROCEDURE: db_run_procedure(db, c, op, name, args); break;
@@ -260,11 +262,21 @@ void db_drain(struct lc_db *db) {
   drain(db, now + RUN_LIMIT_NS, &now);
 }
 
+/* The disk is slower than the work: it waits in the inbox, where it holds nobody up, and the log's writer wakes it. One that closes waits in lc_wal_submit. */
+static bool log_is_full(struct lc_db *db) {
+  if (!db->wal || !lc_wal_is_full(db->wal) || atomic_load(&db->closing)) return false;
+  atomic_store(&db->waits_for_log, true);
+  bool full = lc_wal_is_full(db->wal) && !lc_db_failure(db); /* looked at again: who makes room from here on sees that somebody waits */
+  if (!full) atomic_store(&db->waits_for_log, false);
+  return full;
+}
+
 bool lc_db_run(struct lc_db *db) {
   const struct lc_env *env = db->options.env;
   bool ran = false;
   int64_t now = 0, until = 0;
   while (has_work(db)) {
+    if (log_is_full(db)) return ran;
     if (!db_baton_try(db)) return ran; /* the holder will look again */
     if (!ran) until = (now = env->monotonic_ns(env->ctx)) + RUN_LIMIT_NS;
     ran = true;

@@ -101,6 +101,8 @@ struct lc_db_callbacks {
   void (*durable)(void *ctx, struct lc_db *db, uint64_t durable_offset);
   /* Asks that some network thread call lc_db_run soon (any thread). */
   void (*wake)(void *ctx, struct lc_db *db);
+  /* The commit log has failed (log writer thread, once): the database executes nothing more; text is lc_db_failure's. May be NULL. */
+  void (*failed)(void *ctx, struct lc_db *db, const char *text);
   /* Asks that lc_db_alarm and then `wake` be called at this time of the wall clock (INT64_MAX: never; replaces what was asked before). Baton holder;
    * may be NULL: nothing scheduled runs. */
   void (*alarm)(void *ctx, struct lc_db *db, int64_t at_us);
@@ -111,6 +113,7 @@ struct lc_db_options {
   const struct lc_fs *fs;            /* NULL: the real one */
   uint64_t snapshot_interval_transactions; /* 0: 1,000,000; UINT64_MAX: only for new segments and on demand */
   uint64_t max_segment_bytes;        /* 0: 1 GiB */
+  size_t backlog_bytes;              /* of the log, not yet with the disk, from which on nothing more is executed until it has caught up; 0: 64 MiB */
   bool retain_all;                   /* all snapshots and the whole log are kept */
   bool accept_lost_transactions;     /* open also when a snapshot shows that the log has lost its end */
   const struct lc_env *env;
@@ -137,6 +140,7 @@ void lc_db_alarm(struct lc_db *db); /* a scheduled call is due: queues it; any t
 bool lc_db_waits(const struct lc_db *db);                       /* something waits and nobody is running it; any thread */
 /* A snapshot of the present state is wanted (any thread); it is made soon, on a thread of its own. Nothing happens in memory. */
 void lc_db_request_snapshot(struct lc_db *db);
+const char *lc_db_failure(const struct lc_db *db);              /* why it has stopped; NULL: it has not. Any thread; lives as long as db */
 uint64_t lc_db_durable_offset(const struct lc_db *db);          /* number of the last durable transaction + 1; any thread */
 const struct lc_identity *lc_db_identity(const struct lc_db *db);
 const struct lc_identity *lc_db_owner(const struct lc_db *db);

@@ -34,8 +34,9 @@ struct lc_db {
   bool baton_granted;                         /* under baton_mutex: it was left to a waiter */
   atomic_bool closing;
   atomic_bool has_todo;                       /* todo is not empty, as of the last giving up of the baton */
-  atomic_bool log_failed;                     /* the commit log failed: the database answers nothing more */
-
+  atomic_bool log_failed;                     /* the commit log failed: the database executes nothing more */
+  char failure[512];                          /* the reason; written before log_failed is set */
+  atomic_bool waits_for_log;                  /* work waits until the log has caught up with the disk */
   struct lc_db_batch *todo;                   /* taken from the inbox, oldest first; what a run could not finish in its time stays */
   uint32_t todo_at;                           /* operations of the first of them that have been executed */
   uint32_t ops_a_look;                        /* operations between two looks at the clock */
@@ -102,6 +103,8 @@ bool db_baton_wanted(struct lc_db *db);  /* somebody blocks for it: give it soon
 void db_baton_leave(struct lc_db *db);   /* for who took it: runs what arrived meanwhile once, then gives it */
 
 /* ---- db.c ---- */
+/* LC_OK, or LC_IO with the reason if the log has failed. */
+enum lc_status db_check_alive(struct lc_db *db, struct lc_error *err);
 void db_hand_over(struct lc_db *db);     /* output so far to log and network threads */
 void db_drain(struct lc_db *db);         /* executes what waits, for a few milliseconds at most, and hands its output over */
 
@@ -113,6 +116,7 @@ void db_snapshots_close(struct lc_db *db);    /* gives up the one in the making;
 /* ---- procedures.c: long calls on threads of their own ---- */
 void db_run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args);
 void db_procedures_forget_client(struct lc_db *db, struct lc_db_client *c); /* it leaves: nobody is told any more */
+void db_procedures_cancel(struct lc_db *db, const char *reason); /* ends all, waits for none; the reason outlives db's procedures. Any thread */
 void db_procedures_close(struct lc_db *db); /* ends all and waits; not with the baton */
 /* volatile_nonatomic_schedule_immediate; host_env.ctx is the database */
 void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice args);

@@ -95,6 +95,7 @@ static enum lc_status change(struct lc_db *db, const struct lc_plan *plan, const
 enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_error *err) {
   static const char keyword[] = "explain";
   const struct lc_env *env = db->options.env;
+  if (db_check_alive(db, err) != LC_OK) return LC_IO;
   struct lc_read_view view = {.ds = db->ds};
   struct lc_dml_counts counts = {0};
   int64_t start = env->now_us(env->ctx);
@@ -139,6 +140,7 @@ enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t p
   struct lc_module *module;
   struct lc_instance *instance;
   *tx_offset = db->next_offset;
+  if (db_check_alive(db, err) != LC_OK) return LC_IO;
   enum lc_status st = lc_module_load(program, program_kind, &db->options.limits, &db->host_env, &module, err);
   if (st != LC_OK) return st;
   if (memcmp(lc_module_hash(module), lc_module_hash(db->module), sizeof(struct lc_hash)) == 0) { /* nothing changes: no transaction */

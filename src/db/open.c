@@ -11,17 +11,28 @@ static void on_module_log(void *ctx, const struct lc_module_log_record *rec) {
   module_log_record(db->log, rec);
 }
 
+/* Work that waited for the log goes on. */
+static void log_has_room(struct lc_db *db) {
+  if (atomic_exchange(&db->waits_for_log, false)) db->options.callbacks.wake(db->options.callbacks.ctx, db);
+}
+
 static void on_durable(void *ctx, uint64_t durable_end) {
   struct lc_db *db = ctx;
+  log_has_room(db);
   db->options.callbacks.durable(db->options.callbacks.ctx, db, durable_end);
 }
 
-/* After a failed write or fsync the state in memory is ahead of the disk and nothing can be promised any more. */
+/* After a failed write or fsync the state in memory is ahead of the disk and nothing can be promised any more: this database stops, the others go on. */
 static void on_log_failed(void *ctx, const char *text) {
   struct lc_db *db = ctx;
   char hex[65];
   lc_identity_hex(&db->options.database_identity, hex);
-  lc_panic("commit log of database %s failed: %s; the server stops, restart it when the disk is well: confirmed transactions are safe", hex, text);
+  snprintf(db->failure, sizeof db->failure, "database stopped: its commit log failed: %.300s. Confirmed transactions are safe; restart the server when the disk is well", text);
+  lc_log(LC_LOG_ERROR, "database %s: %s", hex, db->failure);
+  atomic_store(&db->log_failed, true);
+  db_procedures_cancel(db, db->failure);
+  log_has_room(db);
+  if (db->options.callbacks.failed && atomic_load(&db->is_open)) db->options.callbacks.failed(db->options.callbacks.ctx, db, db->failure);
 }
 
 static void on_rotated(void *ctx, uint64_t first_offset) {
@@ -53,7 +64,7 @@ static enum lc_status open_wal(struct lc_db *db, struct lc_error *err) {
   if (rc != 0) lc_fail(err, LC_IO, "cannot sync folder %s: %s", parent, strerror(-rc));
   lc_free(parent);
   if (rc != 0) return LC_IO;
-  struct lc_wal_options w = {.max_segment_bytes = o->max_segment_bytes, .ctx = db, .durable = on_durable, .failed = on_log_failed, .rotated = on_rotated};
+  struct lc_wal_options w = {.max_segment_bytes = o->max_segment_bytes, .backlog_bytes = o->backlog_bytes, .ctx = db, .durable = on_durable, .failed = on_log_failed, .rotated = on_rotated};
   enum lc_status st = lc_wal_open(fs, db->dir, &w, &db->wal, err);
   db->files = (struct lc_db_files){.env = o->env, .fs = fs, .dir = db->dir, .wal = db->wal, .database = o->database_identity, .retain_all = o->retain_all,
                                    .accept_lost_transactions = o->accept_lost_transactions};

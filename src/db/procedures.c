@@ -71,7 +71,7 @@ static void on_schedule_immediate(void *ctx, struct lc_slice function, struct lc
 static struct lc_tx *on_begin(void *ctx) {
   struct lc_db *db = ((struct procedure_instance *)ctx)->job->db;
   db_baton_take(db);
-  struct lc_tx *tx = lc_tx_begin(db->ds);
+  struct lc_tx *tx = lc_db_failure(db) ? NULL : lc_tx_begin(db->ds);
   if (!tx) db_baton_leave(db);
   return tx;
 }
@@ -359,6 +359,7 @@ static enum lc_status submit(struct procedure_job *job, struct lc_error *err) {
   enum lc_status st = LC_OK;
   pthread_mutex_lock(&pool.mutex);
   if (pool.stopping || atomic_load(&db->closing)) st = lc_fail(err, LC_CLOSED, "%s", closing_text);
+  else if (lc_db_failure(db)) st = lc_fail(err, LC_CLOSED, "%s", lc_db_failure(db));
   else if (pool.n_jobs >= MAX_WAITING) st = lc_fail(err, LC_LIMIT, "too many procedures wait to be run");
   else if (pool.n_queued + 1 > pool.n_idle && pool.n_threads < MAX_THREADS) {
     if (start_thread()) pool.n_threads++;
@@ -385,6 +386,12 @@ static void cancel(struct procedure_job *job, const char *reason) { /* under the
   atomic_store(&job->cancelled, reason);
   if (job->running) lc_instance_interrupt(job->running, reason);
   pthread_cond_broadcast(&job->woken);
+}
+
+void db_procedures_cancel(struct lc_db *db, const char *reason) {
+  pthread_mutex_lock(&pool.mutex);
+  for (struct procedure_job *job = db->jobs; job; job = job->db_next) cancel(job, reason);
+  pthread_mutex_unlock(&pool.mutex);
 }
 
 void lc_db_begin_close(struct lc_db *db) { atomic_store(&db->closing, true); }

@@ -256,7 +256,7 @@ static void run_due(struct lc_db *db, void *arg) {
   struct scheduler *s = db->scheduler;
   int64_t start_ns = env->monotonic_ns(env->ctx);
   atomic_store(&s->is_queued, false);
-  while (s->n && s->heap[0].due_us <= env->now_us(env->ctx) && !atomic_load(&db->closing)) {
+  while (s->n && s->heap[0].due_us <= env->now_us(env->ctx) && !atomic_load(&db->closing) && !lc_db_failure(db)) {
     if (env->monotonic_ns(env->ctx) - start_ns > RUN_LIMIT_NS) { /* others wait too */
       queue(db);
       return;
@@ -276,7 +276,7 @@ void lc_db_alarm(struct lc_db *db) { queue(db); }
 
 void scheduler_set_alarm(struct lc_db *db) {
   struct scheduler *s = db->scheduler;
-  int64_t next = s->n && !atomic_load(&s->is_queued) ? s->heap[0].due_us : INT64_MAX;
+  int64_t next = s->n && !atomic_load(&s->is_queued) && !lc_db_failure(db) ? s->heap[0].due_us : INT64_MAX;
   if (next == s->alarm_us || !db->options.callbacks.alarm || !db->is_open) return;
   s->alarm_us = next;
   db->options.callbacks.alarm(db->options.callbacks.ctx, db, next);

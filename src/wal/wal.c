@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SEGMENT_HEADER_BYTES = 10, COMMIT_HEADER_BYTES = 22, CRC_BYTES = 4, BACKLOG_LIMIT_BYTES = 64 << 20, PATH_BYTES = 4096, MAX_PAYLOAD_BYTES = 1 << 30 };
+enum { SEGMENT_HEADER_BYTES = 10, COMMIT_HEADER_BYTES = 22, CRC_BYTES = 4, BACKLOG_BYTES = 64 << 20, PATH_BYTES = 4096, MAX_PAYLOAD_BYTES = 1 << 30 };
 static const uint8_t segment_header[SEGMENT_HEADER_BYTES] = {0x28, 0x64, 0x73, 0x29, 0x5e, 0x32, 1, 0, 0, 0}; /* "(ds)^2", version 1, CRC-32C */
 
 struct lc_wal {
@@ -36,6 +36,7 @@ struct lc_wal {
   bool is_user;            /* counted by the writers */
   struct lc_wal *queue_next; /* the writers' lock */
   atomic_uint_fast64_t durable_end;
+  atomic_size_t unwritten_bytes; /* waiting.len */
 };
 
 static void segment_path(const struct lc_wal *w, uint64_t first, char *path, const char *suffix) {
@@ -233,6 +234,7 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
   w->fs = fs;
   w->options = *options;
   if (!w->options.max_segment_bytes) w->options.max_segment_bytes = 1ull << 30;
+  if (!w->options.backlog_bytes) w->options.backlog_bytes = BACKLOG_BYTES;
   w->fd = w->lock_fd = -1;
   pthread_mutex_init(&w->mutex, NULL);
   pthread_cond_init(&w->room, NULL);
@@ -333,8 +335,10 @@ uint64_t lc_wal_append(struct lc_wal *w, struct lc_slice payload) {
 void lc_wal_submit(struct lc_wal *w) {
   if (w->batch.len == 0) return;
   pthread_mutex_lock(&w->mutex);
-  while (w->waiting.len > BACKLOG_LIMIT_BYTES && !w->failed) pthread_cond_wait(&w->room, &w->mutex);
-  if (w->waiting.len == 0) {
+  while (w->waiting.len > w->options.backlog_bytes && !w->failed) pthread_cond_wait(&w->room, &w->mutex);
+  if (w->failed) {
+    lc_buf_free(&w->waiting);
+  } else if (w->waiting.len == 0) {
     struct lc_buf empty = w->waiting; /* swap: the usual case copies nothing */
     w->waiting = w->batch;
     w->batch = empty;
@@ -345,12 +349,14 @@ void lc_wal_submit(struct lc_wal *w) {
   }
   lc_buf_clear(&w->batch);
   w->batch_first = w->waiting_end = w->next_offset;
+  atomic_store(&w->unwritten_bytes, w->waiting.len);
   bool queue = !w->has_writer && !w->failed;
   if (queue) w->has_writer = true;
   pthread_mutex_unlock(&w->mutex);
   if (queue) writers_queue(w);
 }
 
+bool lc_wal_is_full(const struct lc_wal *w) { return atomic_load(&w->unwritten_bytes) > w->options.backlog_bytes; }
 uint64_t lc_wal_next_offset(const struct lc_wal *w) { return w->next_offset; }
 uint64_t lc_wal_durable_end(const struct lc_wal *w) { return atomic_load_explicit(&w->durable_end, memory_order_acquire); }
 
@@ -415,6 +421,7 @@ static bool write_waiting(struct lc_wal *w, struct lc_buf *batch) {
   w->waiting = *batch;
   lc_buf_clear(&w->waiting);
   *batch = swap;
+  atomic_store(&w->unwritten_bytes, 0);
   pthread_mutex_unlock(&w->mutex);
   int rc = write_batch(w, lc_buf_slice(batch), first);
   if (rc == 0) {

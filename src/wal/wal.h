@@ -29,6 +29,7 @@ extern const struct lc_fs lc_fs_posix;
 struct lc_wal;
 struct lc_wal_options {
   uint64_t max_segment_bytes;                            /* 0: 1 GiB */
+  size_t backlog_bytes;                                  /* unwritten bytes beyond which lc_wal_submit waits; 0: 64 MiB */
   void *ctx;
   void (*durable)(void *ctx, uint64_t durable_end);      /* writer thread, after each sync; may be NULL */
   void (*failed)(void *ctx, const char *text);           /* writer thread, once; may be NULL */
@@ -47,8 +48,9 @@ enum lc_status lc_wal_replay(struct lc_wal *wal, uint64_t from_offset,
                              struct lc_error *err);
 /* Appends one transaction as a commit to the open batch (copied) and returns its offset. Nothing is written before lc_wal_submit. */
 uint64_t lc_wal_append(struct lc_wal *wal, struct lc_slice payload);
-/* Hands the open batch to a writer thread; waits while more than 64 MiB are unwritten (back-pressure). */
+/* Hands the open batch to a writer thread; waits while more than backlog_bytes are unwritten (back-pressure). A failed log drops it. */
 void lc_wal_submit(struct lc_wal *wal);
+bool lc_wal_is_full(const struct lc_wal *wal);                         /* lc_wal_submit would wait; any thread */
 uint64_t lc_wal_next_offset(const struct lc_wal *wal);                 /* appending thread */
 uint64_t lc_wal_durable_end(const struct lc_wal *wal);                 /* offset of the last durable transaction + 1; any thread */
 bool lc_wal_wait_durable(struct lc_wal *wal, uint64_t end);            /* false: the log has failed */

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,9 +75,16 @@ static void durable(void *ctx, struct lc_db *db, uint64_t end) {
   (void)end;
   atomic_fetch_add(&wakes, 1);
 }
+static atomic_int n_woken, n_failed;
 static void wake(void *ctx, struct lc_db *db) {
   (void)ctx;
   (void)db;
+  atomic_fetch_add(&n_woken, 1);
+}
+static void failed(void *ctx, struct lc_db *db, const char *text) {
+  (void)ctx;
+  assert_ptr_equal(text, lc_db_failure(db));
+  atomic_fetch_add(&n_failed, 1);
 }
 
 /* reducer 0, add(name): inserts (0, name); a name beginning with 'E' is an error, with 'T' a trap */
@@ -108,7 +116,7 @@ static struct lc_slice program(void) {
 
 static struct lc_db_options more; /* what a test sets beside the usual */
 static struct lc_db *open_db(struct lc_slice bytes) {
-  struct lc_db_options o = {.snapshot_interval_transactions = more.snapshot_interval_transactions, .max_segment_bytes = more.max_segment_bytes, .retain_all = more.retain_all, .dir = dir, .env = &lc_env_system, .database_identity = {{1}}, .owner_identity = {{2}}, .n_threads = 1, .callbacks = {.deliver = deliver, .durable = durable, .wake = wake}};
+  struct lc_db_options o = {.fs = more.fs, .backlog_bytes = more.backlog_bytes, .snapshot_interval_transactions = more.snapshot_interval_transactions, .max_segment_bytes = more.max_segment_bytes, .retain_all = more.retain_all, .dir = dir, .env = &lc_env_system, .database_identity = {{1}}, .owner_identity = {{2}}, .n_threads = 1, .callbacks = {.deliver = deliver, .durable = durable, .wake = wake, .failed = failed}};
   struct lc_db *db;
   if (lc_db_open(&o, bytes, LC_PROGRAM_WASM, &db, &err) != LC_OK) fail_msg("%s", err.text);
   return db;
@@ -290,6 +298,169 @@ static void test_snapshots(void **state) {
   }
 }
 
+/* A disk that fails at once or after half a write from `disk_fails` on, or that waits while `disk_waits`. */
+static atomic_int disk_fails, disk_waits, disk_calls;
+enum { FAIL_WRITE = 1, FAIL_SHORT, FAIL_SYNC };
+static int disk_write(void *ctx, int fd, const void *data, size_t n, uint64_t at) {
+  atomic_fetch_add(&disk_calls, 1);
+  while (atomic_load(&disk_waits)) usleep(1000);
+  if (atomic_load(&disk_fails) == FAIL_WRITE) return -ENOSPC;
+  if (atomic_load(&disk_fails) != FAIL_SHORT) return lc_fs_posix.write_at(ctx, fd, data, n, at);
+  lc_fs_posix.write_at(ctx, fd, data, n / 2, at);
+  return -EIO;
+}
+static int disk_sync(void *ctx, int fd) {
+  atomic_fetch_add(&disk_calls, 1);
+  return atomic_load(&disk_fails) == FAIL_SYNC ? -EIO : lc_fs_posix.sync(ctx, fd);
+}
+static struct lc_db *open_in(char *where, struct lc_slice bytes) {
+  struct lc_db *db;
+  if (!where[0]) {
+    strcpy(where, "/tmp/lightcone-db-XXXXXX");
+    assert_non_null(mkdtemp(where));
+  }
+  strcpy(dir, where);
+  db = open_db(bytes);
+  return db;
+}
+static uint64_t players(struct lc_db *db) {
+  struct lc_read_view view = {.ds = lc_db_datastore(db)};
+  return lc_view_row_count(view, lc_datastore_table_by_name(view.ds, lc_slice_str("player"))->table_id);
+}
+static void connect_and_add(struct lc_db *db, struct lc_db_client *c, int n) {
+  struct lc_db_batch *batch = lc_db_batch_new();
+  if (!c->is_connected) op(batch, LC_OP_CONNECT, c, 0, "", lc_slice(NULL, 0));
+  for (int i = 0; i < n; i++) call_add(batch, c, 1, "someone");
+  events[0] = 0;
+  lc_db_submit(db, batch);
+}
+static void await_durable(struct lc_db *db) {
+  uint64_t end = lc_db_next_offset(db);
+  for (int i = 0; i < 1000 && lc_db_durable_offset(db) < end; i++) usleep(10000);
+  assert_int_equal(lc_db_durable_offset(db), end);
+}
+
+/* A failed write or sync stops its database, and no other: nothing is tried again, everybody is told why, and a restart finds all that was durable. */
+static void test_failing_log(void **state) {
+  (void)state;
+  static const char *const causes[] = {"", "No space left on device", "Input/output error", "Input/output error"};
+  restore_handlers();
+  for (int how = FAIL_WRITE; how <= FAIL_SYNC; how++) {
+    char bad_dir[64] = "", good_dir[64] = "", command[192];
+    struct lc_fs fs = lc_fs_posix;
+    fs.write_at = disk_write;
+    fs.sync = disk_sync;
+    more = (struct lc_db_options){.fs = &fs};
+    struct lc_db *bad = open_in(bad_dir, program());
+    more = (struct lc_db_options){0};
+    struct lc_db *good = open_in(good_dir, program());
+    struct lc_db_client a = {.ops = &ops, .user = (void *)(uintptr_t)"a", .confirmed = true, .identity = {{3}}, .connection_id = {{3}}}, b = a, late = a;
+    connect_and_add(bad, &a, 5);
+    assert_true(lc_db_run(bad));
+    await_durable(bad);
+    connect_and_add(good, &b, 1);
+    assert_true(lc_db_run(good));
+    uint64_t durable_end = lc_db_durable_offset(bad);
+    atomic_store(&n_failed, 0);
+    atomic_store(&disk_fails, how);
+    connect_and_add(bad, &a, 3);
+    assert_true(lc_db_run(bad));
+    for (int i = 0; i < 1000 && !lc_db_failure(bad); i++) usleep(10000);
+    usleep(20000);
+    assert_non_null(lc_db_failure(bad));
+    assert_non_null(strstr(lc_db_failure(bad), causes[how]));
+    assert_non_null(strstr(lc_db_failure(bad), bad_dir));
+    assert_int_equal(atomic_load(&n_failed), 1);
+    int calls = atomic_load(&disk_calls);
+    atomic_store(&disk_fails, 0); /* the disk is well again: that changes nothing */
+    struct lc_db_batch *batch = lc_db_batch_new();
+    call_add(batch, &a, 9, "never");
+    op(batch, LC_OP_CONNECT, &late, 0, "", lc_slice(NULL, 0));
+    op(batch, LC_OP_DISCONNECT, &late, 0, "", lc_slice(NULL, 0));
+    op(batch, LC_OP_DISCONNECT, &a, 0, "", lc_slice(NULL, 0));
+    char want[64];
+    snprintf(want, sizeof want, "a:connected=%d a:closed a:closed ", LC_IO);
+    run(bad, batch, want);
+    struct lc_buf out = {0};
+    struct lc_sql_caller owner = {.is_owner = true};
+    struct lc_connection_id conn;
+    uint64_t offset;
+    assert_int_equal(lc_db_http_sql(bad, &owner, lc_slice_str("SELECT * FROM player"), &out, &offset, &err), LC_IO);
+    assert_string_equal(err.text, lc_db_failure(bad));
+    assert_int_equal(lc_db_http_connect(bad, &a.identity, lc_slice(NULL, 0), &conn, &err), LC_IO);
+    assert_int_equal(lc_db_update(bad, lc_slice_str("x"), 0, &offset, &err), LC_IO);
+    connect_and_add(good, &b, 1); /* the other one goes on */
+    assert_true(lc_db_run(good));
+    await_durable(good);
+    assert_null(lc_db_failure(good));
+    assert_int_equal(lc_db_durable_offset(bad), durable_end);
+    lc_db_close(bad);
+    assert_int_equal(atomic_load(&disk_calls), calls);
+    assert_int_equal(atomic_load(&n_failed), 1);
+    lc_db_close(good);
+    bad = open_in(bad_dir, lc_slice(NULL, 0));
+    assert_in_range(players(bad), 5, 8); /* confirmed: 5; what came after may be there, in order */
+    late.is_connected = false;
+    lc_buf_free(&late.out);
+    connect_and_add(bad, &late, 2);
+    assert_true(lc_db_run(bad));
+    await_durable(bad);
+    lc_db_close(bad);
+    lc_buf_free(&a.out);
+    lc_buf_free(&b.out);
+    lc_buf_free(&late.out);
+    snprintf(command, sizeof command, "rm -rf %s %s", bad_dir, good_dir);
+    assert_int_equal(system(command), 0);
+  }
+}
+
+/* A slow disk: beyond a number of bytes work waits in the inbox, holding up no thread, so that other databases go on; then it is done by itself. */
+static void test_slow_disk(void **state) {
+  (void)state;
+  char slow_dir[64] = "", good_dir[64] = "", command[192];
+  struct lc_fs fs = lc_fs_posix;
+  restore_handlers();
+  fs.write_at = disk_write;
+  fs.sync = disk_sync;
+  more = (struct lc_db_options){.fs = &fs, .backlog_bytes = 500};
+  struct lc_db *slow = open_in(slow_dir, program());
+  more = (struct lc_db_options){0};
+  struct lc_db *good = open_in(good_dir, program());
+  struct lc_db_client a = {.ops = &ops, .user = (void *)(uintptr_t)"a", .confirmed = true, .identity = {{3}}, .connection_id = {{3}}}, b = a;
+  atomic_store(&disk_waits, 1);
+  int rounds = 0;
+  for (; rounds < 100; rounds++) {
+    connect_and_add(slow, &a, 4);
+    if (!lc_db_run(slow)) break;
+    usleep(10000);
+  }
+  assert_in_range(rounds, 2, 4); /* one batch is being written, one or two fill the bound */
+  assert_true(lc_db_waits(slow));
+  uint64_t before = players(slow);
+  connect_and_add(good, &b, 7);
+  assert_true(lc_db_run(good));
+  await_durable(good);
+  assert_int_equal(players(good), 7);
+  assert_false(lc_db_run(slow));
+  assert_int_equal(players(slow), before);
+  atomic_store(&n_woken, 0);
+  atomic_store(&disk_waits, 0);
+  for (int i = 0; i < 1000 && !atomic_load(&n_woken); i++) usleep(10000);
+  assert_true(atomic_load(&n_woken) > 0);
+  for (int i = 0; i < 1000 && lc_db_waits(slow); i++) {
+    lc_db_run(slow);
+    usleep(1000);
+  }
+  assert_int_equal(players(slow), 4 * ((uint64_t)rounds + 1));
+  await_durable(slow);
+  lc_db_close(slow);
+  lc_db_close(good);
+  lc_buf_free(&a.out);
+  lc_buf_free(&b.out);
+  snprintf(command, sizeof command, "rm -rf %s %s", slow_dir, good_dir);
+  assert_int_equal(system(command), 0);
+}
+
 static const int trap_signals[] = {SIGILL, SIGSEGV, SIGFPE, SIGBUS};
 static struct sigaction wasmtime_handlers[4];
 static int restore_handlers(void) { /* the test runner replaces the handlers that turn signals into traps */
@@ -301,7 +472,7 @@ int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   if (lc_host_init(&err) != LC_OK) return 1;
   for (int i = 0; i < 4; i++) sigaction(trap_signals[i], NULL, &wasmtime_handlers[i]);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots), cmocka_unit_test(test_failing_log), cmocka_unit_test(test_slow_disk)};
   int rc = cmocka_run_group_tests(tests, NULL, NULL);
   lc_host_shutdown();
   return rc;
