@@ -199,6 +199,7 @@ static enum lc_status run_view(struct lc_db *db, struct lc_tx *tx, struct view_i
       const uint8_t *from = r.p;
       st = lc_bsatn_validate(view->row_type, view->typespace, &r, err);
       if (st == LC_OK && !keep_row(&rows, lc_slice(from, (size_t)(r.p - from)))) st = lc_fail(err, LC_NOMEM, "out of memory");
+      if (r.p == from) break; /* rows of no bytes are all the same */
     }
     if (st == LC_OK && (r.failed || lc_reader_left(&r))) st = lc_fail(err, LC_INVALID, "bytes are left over");
   }

@@ -203,21 +203,24 @@ static inline struct lc_tx *tx_of_index(struct guest *g, union abi_value *v) {
   return NULL;
 }
 
-/* The same for calls that write: what describes the database changes by publishing only. False: the call is over, with *ok as its return. */
-static inline bool may_write(struct guest *g, uint32_t id, bool is_system, bool *ok) {
-  if (__builtin_expect(id >= LC_FIRST_USER_ID || !is_system, 1)) return true;
-  *ok = trap(g, "modules cannot change system tables");
-  return false;
+/* The same for calls that write: a view does not, and what describes the database or is a view's result is not written by modules. NULL: the call is over, with
+ * *ok as its return. */
+static inline struct lc_tx *may_write(struct guest *g, union abi_value *v, struct lc_tx *tx, const struct lc_table_info *t, bool *ok) {
+  if (__builtin_expect(!g->env->reads && !(t && (t->table_id < LC_FIRST_USER_ID || t->view)), 1)) return tx;
+  if (g->env->reads) done(v, LC_ERRNO_TX_READ_ONLY);
+  else *ok = trap(g, t->view ? "modules cannot change the rows of views" : "modules cannot change system tables");
+  return NULL;
 }
 static inline struct lc_tx *writing_tx_of_table(struct guest *g, union abi_value *v, bool *ok) {
   struct lc_tx *tx = tx_of_table(g, v);
   *ok = true;
-  return tx && may_write(g, v[0].u32, v[0].u32 < LC_FIRST_USER_ID && lc_datastore_table(g->env->ds, v[0].u32), ok) ? tx : NULL;
+  return tx ? may_write(g, v, tx, lc_datastore_table(g->env->ds, v[0].u32), ok) : NULL;
 }
 static inline struct lc_tx *writing_tx_of_index(struct guest *g, union abi_value *v, bool *ok) {
   struct lc_tx *tx = tx_of_index(g, v);
+  const struct lc_index_info *x = tx ? lc_datastore_index(g->env->ds, v[0].u32) : NULL;
   *ok = true;
-  return tx && may_write(g, v[0].u32, v[0].u32 < LC_FIRST_USER_ID && lc_datastore_index(g->env->ds, v[0].u32), ok) ? tx : NULL;
+  return tx ? may_write(g, v, tx, x ? lc_datastore_table(g->env->ds, x->table_id) : NULL, ok) : NULL;
 }
 
 static bool call_table_id(struct guest *g, union abi_value *v) {

@@ -446,6 +446,56 @@ def case_201_handlers(s, token):
     assert called(s, token, 'missing', 'r')[0] == 200
 
 
+def answer(script, code, b, watched=None):
+    """What the views give from now on, in this instance; they read the table first."""
+    return script.put(wat.HEAP + 0x80000, b).put(wat.VIEW, u32(code, wat.HEAP + 0x80000, len(b), 0)).add(wat.VIEW + 12, 0 if watched is None else watched)
+
+
+def case_37_views(s, token):
+    """Both forms of an answer, queries, failures, and that a failing view undoes the reducer that made it stale."""
+    row, n = u32(1) + u32(7, 8), [0]
+    def fresh(code, b, watched=None):
+        p = Player(s, token)
+        script = Script()
+        for r in (1, 1), (1, 2), (2, 1): script.datastore_insert_bsatn(At(script_table(p, script, 'ab')), script.place(u32(*r)), script.place(u32(8)))
+        p.play(answer(script, code, b, watched and At(script_table(p, script, watched))), 'commit')
+        return p
+    def rows_of(p, view='v_anon'):
+        status, text_, _ = s.http('POST', f'/v1/database/{p.name}/sql', f'SELECT * FROM {view}', token)
+        return sorted(json.loads(text_)[0]['rows']) if status == 200 else 'error'
+    for code, b, want in (0, row, [[7, 8]]), (2, b'\0' + row, [[7, 8]]), (2, b'\1' + text('SELECT * FROM ab WHERE a = 1'), [[1, 1], [1, 2]]), (2, b'\1' + text('  '), []), (0, u32(3) + u32(1, 1) * 3, [[1, 1]]):
+        for view in 'v_anon', 'v_sender': assert rows_of(fresh(code, b), view) == want, (view, code, b)
+    for code, b in (1, b'no'), (5, row), (99, row), (0, u32(1) + b'\7'), (0, u32(0xffffffff) + row), (0, b''), (2, b'\7'), (2, b'\1' + text('SELECT * FROM plain')), (2, b'\1' + text('SELECT * FROM v_sender')), (2, b'\1' + text('SELEC')):
+        p = fresh(code, b)
+        assert rows_of(p) in ([], 'error') and p.post('bump', 1)[0] == 530, (code, b)
+    p = fresh(0, row, 'plain')
+    assert rows_of(p) == [[7, 8]]
+    insert = lambda script, key: script.datastore_insert_bsatn(At(script_table(p, script, 'plain')), script.place(u32(key) + text('x')), script.place(u32(9)))
+    def change(code, b, key): # and what the views read changes, in one reducer
+        script = Script()
+        return p.play(insert(answer(script, code, b, At(script_table(p, script, 'plain'))), key), 'commit')
+    change(0, u32(2) + u32(7, 8, 9, 9), 1)
+    assert rows_of(p) == [[7, 8], [9, 9]]
+    for code in 1, 99: assert change(code, b'no', 2) == FATAL
+    assert rows_of(p) == [[7, 8], [9, 9]] and p.sql('SELECT a FROM plain') == [[1]]
+
+
+def views_read_only(s, token):
+    """A view reads; what would write is errno 19, and a view's rows are nobody else's to write (the reference lets a SELECT change tables)."""
+    p = Player(s, token)
+    ids = {n: i for n, i in p.sql('SELECT table_name, table_id FROM st_table') + p.sql('SELECT index_name, index_id FROM st_index')}
+    script, inner = Script(), Script()
+    row, length, out = wat.HEAP + 0x40000, wat.HEAP + 0x40100, wat.HEAP + 0x40200
+    script.put(row, u32(5, 5)).put(length, u32(8))
+    inner.datastore_insert_bsatn(ids['ab'], row, length).datastore_delete_all_by_eq_bsatn(ids['ab'], row, 4, out).datastore_clear(ids['ab'], out).datastore_delete_by_index_scan_point_bsatn(ids['ab_a_idx_btree'], row, 4, out).datastore_update_bsatn(ids['uniq'], ids['uniq_k_idx_btree'], row, length)
+    inner.datastore_table_row_count(ids['ab'], out).procedure_start_mut_tx(out).procedure_commit_mut_tx().end(0)
+    p.play(answer(script, 0, u32(0)).put(wat.VIEW + 24, u32(1)).put(wat.VIEW_SCRIPT, inner.bytes), 'commit')
+    assert p.sql('SELECT * FROM v_anon') == []
+    assert p.play(Script().out(wat.VIEW_TRACE, At(wat.VIEW + 24))) == [b'19 19 19 19 19 0 17 18 '] and p.sql('SELECT * FROM ab') == []
+    for call in 'datastore_clear', 'datastore_insert_bsatn': assert p.play(getattr(Script(), call)(ids['v_anon'], *[out] * (len(wat.BY_NAME[call].params) - 1))) == FATAL
+    assert 'modules cannot change the rows of views' in s.server_log()
+
+
 def case_103_proposals(s, token):
     one = wat.definition(reducers=[('r', [])])
     for body, extra in ('(return_call $q)', '(func $q (result i32) i32.const 0)'), ('(drop (i32x4.splat (i32.const 1))) (i32.const 0)', ''), ('(drop (i32.trunc_sat_f32_s (f32.const 1))) (i32.const 0)', ''), ('(table.set 0 (i32.const 0) (ref.null func)) (i32.const 0)', '(table 4 funcref)'), ('(memory.fill (i32.const 16) (i32.const 0) (i32.const 16)) (i32.const 0)', ''):
@@ -478,7 +528,7 @@ def together():
     with Server() as s:
         token = s.identity()['token']
         failed = []
-        for f in case_1_2_3_linking, case_4_5_starting, case_6_7_10_outcomes, case_8_9_bytes, case_16_many_rows, case_22_24_30_subscribers, case_32_33_35_log, case_36_38_104_who, case_103_proposals, case_105_sequence_options, case_201_handlers, environment:
+        for f in case_1_2_3_linking, case_4_5_starting, case_6_7_10_outcomes, case_8_9_bytes, case_16_many_rows, case_22_24_30_subscribers, case_32_33_35_log, case_36_38_104_who, case_37_views, views_read_only, case_103_proposals, case_105_sequence_options, case_201_handlers, environment:
             start = time.time()
             try:
                 f(s, token)
@@ -511,4 +561,4 @@ def case_11_energy():
         assert b'reducer ran out of energy' in c.next()
 
 
-if __name__ == '__main__': main([calls, together, case_11_energy])
+if __name__ == '__main__': main([globals()[x] for x in sys.argv[1:]] or [calls, together, case_11_energy])

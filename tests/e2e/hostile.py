@@ -1,12 +1,12 @@
 """Modules that mean harm: whatever one does, it gets the documented result, the server lives, and the other databases do not notice (a bystander
 is called all the while). The pointers are made from the ABI table: every pointer of every import, wrong in every way."""
-import os, sys, threading, time
+import json, os, sys, threading, time
 from lightcone import TOP, Server, main
-from websocket import End, V3, call as ws_call, opened, procedure
+from websocket import End, V3, call as ws_call, opened, procedure, subscribe
 sys.path.insert(0, os.path.join(TOP, 'tests', 'modules'))
 import wat
 from wat import At, At64, Script, small, text, u16, u32, u64
-from abi import FATAL, Player, accepted, refused, script_table
+from abi import FATAL, Player, accepted, answer as answer_of_views, refused, script_table
 
 ENERGY = (402, 'Module energy budget exhausted.')
 FATAL_PREFIX = 'The module instance encountered a fatal error: '
@@ -119,6 +119,10 @@ def lengths():
             assert delete('ab', u32(0xffffffff) + bytes(8)) == refused_ and delete('plain', u32(1) + u32(1, 0xfffffff0) + b'x') == refused_
             start = time.monotonic()
             assert delete('empty', u32(0xffffffff)) == [0, u32(0)] and time.monotonic() - start < 20 # four thousand million rows of no bytes
+            empty = small(wat.definition([wat.Table('e', [])], reducers=[('r', [])], views=[('v', 0, True, [0])]), extra=wat.data(3000, u32(0xffffffff)) + '(func (export "__call_view_anon__") (param i32 i32 i32) (result i32) (call $say (local.get 2) (i32.const 3000) (i32.const 4)) (i32.const 0))')
+            accepted(s, token, 'empty', empty)
+            start = time.monotonic()
+            assert s.sql('empty', 'SELECT * FROM v', token) == [[]] and time.monotonic() - start < 20 # they are one row
             script = Script() # a row of a mebibyte
             table, out = script_table(p, script, 'plain'), script.place(u32(0))
             script.put(wat.BUFFER, u32(5, 1 << 20)).fill(wat.BUFFER + 8, 65, 1 << 20)
@@ -260,6 +264,27 @@ def every_export():
                 status, answer, _ = s.http('POST', f'/v1/database/{name}/route/h', b'')
                 assert status == 500 and 'wasm backtrace' in answer and not answer.startswith('The module'), (what, status, answer)
                 assert call('r') == (200, ''), what
+                # views: asked for by a query, by a subscription, and run again for a reducer that changes what they read (unless they never ran)
+                v = wat.definition([sched], reducers, views=[('anon', 0, True, [0]), ('own', 0, False, [0])], lifecycle=[(wat.INIT, 'init'), (wat.CONNECT, 'up'), (wat.DISCONNECT, 'down')])
+                both = lambda body: f'(func (export "__call_view_anon__") (param i32 i32 i32) (result i32) {body} (i32.const 0)) (func (export "__call_view__") (param i32 i64 i64 i64 i64 i32 i32) (result i32) {body} (i32.const 0))'
+                accepted(s, token, name + '-view', small(v, extra=HELP + both(body)))
+                for view in 'anon', 'own':
+                    status, answer, _ = s.http('POST', f'/v1/database/{name}-view/sql', f'SELECT * FROM {view}', token)
+                    assert status >= 400 or json.loads(answer)[0]['rows'] == [], (what, status, answer)
+                    c = opened(s, name + '-view', V3, token=token)
+                    c.send(subscribe(1, 1, f'SELECT * FROM {view}'))
+                    c.next()
+                    c.close()
+                    assert s.call(name + '-view', 'r', token=token)[:2] == (200, ''), what
+                p = Player(s, token)
+                script = Script()
+                assert p.play(answer_of_views(script, 0, u32(0), At(script_table(p, script, 'plain'))), 'commit') == [0] and p.sql('SELECT * FROM v_anon') == []
+                if what in ('loop', 'unreachable'):
+                    script = Script()
+                    table = script_table(p, script, 'plain')
+                    answer_of_views(script, 98 if loops else 99, u32(0), At(table)).datastore_insert_bsatn(At(table), script.place(u32(1) + text('x')), script.place(u32(9)))
+                    got = p.play(script, 'commit')
+                    assert got == (ENERGY if loops else FATAL) and p.sql('SELECT * FROM plain') == [], (what, got)
                 # a scheduled reducer
                 insert = small(d, f'(if (i32.eq (local.get $id) (i32.const 3)) (then (drop (call $table_id_from_name (i32.const 3000) (i32.const 5) (i32.const 3100))) (drop (call $datastore_insert_bsatn (i32.load (i32.const 3100)) (i32.const 3200) (i32.const 3104)))))' + only(4, body),
                                imports=('bytes_sink_write', 'table_id_from_name', 'datastore_insert_bsatn'), extra=HELP + wat.data(3000, b'sched') + wat.data(3104, u32(17)) + wat.data(3200, u64(0) + b'\1' + u64(0)))

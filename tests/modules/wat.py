@@ -104,8 +104,9 @@ def small(definition_bytes=None, reducer='(i32.const 0)', extra='', describe=DES
 
 # ---- the player
 
-SCRIPT, TRACE, HEAP, BUFFER, MEMORY_BYTES = 0x20000, 0xa0000, 0x100000, 0x200000, 64 * 65536
-ARGUMENTS, ARGS, SINK, VIEW = 0x800, 0x838, 0x83c, 0x900 # of the running call: sender, connection, time; handles; VIEW: code, pointer, length, table to read
+SCRIPT, VIEW_SCRIPT, VIEW_TRACE, TRACE, HEAP, BUFFER, MEMORY_BYTES = 0x20000, 0x80000, 0x90000, 0xa0000, 0x100000, 0x200000, 64 * 65536
+ARGUMENTS, ARGS, SINK, VIEW = 0x800, 0x838, 0x83c, 0x900 # of the running call: sender, connection, time; handles; VIEW: code (98: endless, 99: trap), pointer and
+# length of the answer, table to read; at 24: 1: plays the script at VIEW_SCRIPT, afterwards the length of its trace at VIEW_TRACE
 OPS = ['end', 'put', 'out', 'trap', 'forever', 'recurse', 'grow', 'fill', 'add', 'again', 'count_calls', 'describe_again', 'call_again'] + [x.name for x in IMPORTS]
 OP_PARAMS = {'end': 1, 'put': 2, 'out': 2, 'grow': 1, 'fill': 3, 'add': 2, 'again': 2}
 TABLES = [
@@ -121,7 +122,7 @@ PLAYER = definition(TABLES, reducers=[('run', [('script', ['u8'])]), ('arguments
 
 def player():
     a = lambda p: '(call $a64)' if p == 'I' else '(call $a32)'
-    body = {'end': '(return (call $finish (call $a32) (local.get $sink) (local.get $procedure)))',
+    body = {'end': '(if (i32.eq (local.get $procedure) (i32.const 2)) (then (return (call $a32)))) (return (call $finish (call $a32) (local.get $sink) (local.get $procedure)))',
             'put': '(local.set $p (call $a32)) (local.set $n (call $a32)) (memory.copy (local.get $p) (global.get $at) (local.get $n)) (global.set $at (i32.add (global.get $at) (local.get $n)))',
             'out': '(call $hex (call $a32) (call $a32))', 'trap': 'unreachable', 'forever': '(loop $f (br $f))', 'recurse': '(call $deep)', 'grow': '(call $number (i64.extend_i32_s (memory.grow (call $a32))))',
             'fill': '(memory.fill (call $a32) (call $a32) (call $a32))', 'add': '(local.set $p (call $a32)) (i32.store (local.get $p) (i32.add (i32.load (local.get $p)) (call $a32)))',
@@ -154,14 +155,15 @@ def player():
     (else (call $console_log (i32.const 2) (i32.const 3100) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const -1) (i32.const {TRACE}) (local.get $n)))))) (global.set $tp (i32.const {TRACE})) (local.get $code))
 (func $read (param $source i32) (local $p i32) (local $r i32) (local.set $p (i32.const {SCRIPT})) (block $e (loop $l (i32.store (i32.const 2000) (i32.const 65536)) (local.set $r (call $bytes_source_read (local.get $source) (local.get $p) (i32.const 2000)))
   (br_if $e (i32.gt_s (local.get $r) (i32.const 0))) (local.set $p (i32.add (local.get $p) (i32.load (i32.const 2000)))) (br_if $l (i32.eqz (local.get $r))))))
-(func $play (param $sink i32) (param $procedure i32) (result i32) (local $p i32) (local $n i32) (global.set $at (i32.const {SCRIPT + 4})) (global.set $tp (i32.const {TRACE})) (loop $next {dispatch}) unreachable)
+(func $play (param $sink i32) (param $procedure i32) (result i32) (local $p i32) (local $n i32) (global.set $at (i32.const {SCRIPT + 4})) (global.set $tp (i32.const {TRACE})) (if (i32.eq (local.get $procedure) (i32.const 2)) (then (global.set $at (i32.const {VIEW_SCRIPT})) (global.set $tp (i32.const {VIEW_TRACE})))) (loop $next {dispatch}) unreachable)
 (func $describe (export "__describe_module__") (param $sink i32) {DESCRIBE})
 (func $reducer (export "__call_reducer__") {FUNCTION}
   (if (i32.eqz (local.get $id)) (then {keep} (call $read (local.get $args)) (return (call $play (local.get $sink) (i32.const 0)))))
   (if (i32.eq (local.get $id) (i32.const 2)) (then (global.set $calls (i32.add (global.get $calls) (i32.const 1))) (call $number (i64.extend_i32_u (global.get $calls))) (call $read (local.get $args)) (return (call $finish (i32.load (i32.const {SCRIPT})) (local.get $sink) (i32.const 0)))))
   {keep} (call $hex (i32.const {ARGUMENTS}) (i32.const 64)) (call $finish (i32.eq (local.get $id) (i32.const 1)) (local.get $sink) (i32.const 0)))
 (func (export "__call_procedure__") {FUNCTION} {keep} (call $read (local.get $args)) (call $play (local.get $sink) (i32.const 1)))
-(func $view (param $sink i32) (result i32) (if (i32.load (i32.const {VIEW + 12})) (then (drop (call $datastore_table_row_count (i32.load (i32.const {VIEW + 12})) (i32.const {VIEW + 16})))))
+(func $view (param $sink i32) (result i32) (if (i32.load (i32.const {VIEW + 24})) (then (drop (call $play (i32.const 0) (i32.const 2))) (i32.store (i32.const {VIEW + 24}) (i32.sub (global.get $tp) (i32.const {VIEW_TRACE}))) (global.set $tp (i32.const {TRACE}))))
+  (if (i32.load (i32.const {VIEW + 12})) (then (drop (call $datastore_table_row_count (i32.load (i32.const {VIEW + 12})) (i32.const {VIEW + 16})))))
   (call $write (local.get $sink) (i32.load (i32.const {VIEW + 4})) (i32.load (i32.const {VIEW + 8}))) (if (i32.eq (i32.load (i32.const {VIEW})) (i32.const 99)) (then unreachable)) (if (i32.eq (i32.load (i32.const {VIEW})) (i32.const 98)) (then (loop $f (br $f)))) (i32.load (i32.const {VIEW})))
 (func (export "__call_view_anon__") (param i32 i32 i32) (result i32) (call $view (local.get 2)))
 (func (export "__call_view__") (param i32 i64 i64 i64 i64 i32 i32) (result i32) (call $view (local.get 6)))
