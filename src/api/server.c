@@ -609,6 +609,7 @@ int lc_server_run(const struct lc_server_options *options) {
   pthread_mutex_init(&s.alarms.lock, NULL);
   pthread_cond_init(&s.alarms.changed, NULL);
   pthread_mutex_init(&s.change_lock, NULL);
+  sessions_init(&s.sessions);
   s.threads = lc_alloc_zero(s.n_threads, sizeof *s.threads);
   for (uint32_t i = 0; s.threads && i < s.n_threads; i++) {
     s.threads[i].server = &s;
@@ -637,5 +638,6 @@ int lc_server_run(const struct lc_server_options *options) {
   pthread_cond_destroy(&s.alarms.changed);
   lc_free(s.alarms.heap);
   pthread_mutex_destroy(&s.change_lock);
+  sessions_free(&s.sessions);
   return st == LC_OK ? 0 : 1;
 }

@@ -41,6 +41,9 @@ struct runners { pthread_mutex_t lock; pthread_cond_t work; struct database *fir
 /* What is closed when its database goes: a WebSocket client or a log follower. In the list of its network thread while its connection lives. */
 struct attached { struct attached *prev, *next; struct database *database; struct lc_conn_ref ref; };
 struct thread_state;
+struct ws_client;
+/* Connections that hold a session (ws_sessions.c). */
+struct sessions { pthread_mutex_t lock; struct ws_client **buckets; };
 struct server {
   struct lc_server_options options;
   struct lc_auth *auth;
@@ -52,6 +55,7 @@ struct server {
   pthread_mutex_t change_lock;    /* the control database and the list change together; held for no longer than that */
   struct runners runners;
   struct alarms alarms;
+  struct sessions sessions;
   atomic_uint workers;            /* threads that publish or close databases */
   atomic_bool stopping;           /* nothing new is begun */
   atomic_bool stopped;            /* the network threads have ended */
@@ -206,6 +210,11 @@ void ws_upgrade(struct request *q);
 void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool text);
 void ws_closed(struct lc_conn *conn);
 void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox *o); /* owning thread; frees it. t NULL: the server has ended */
+/* ws_sessions.c: c's session, by database, identity and session_id; false: it is held. */
+void sessions_init(struct sessions *s);
+void sessions_free(struct sessions *s);
+bool sessions_take(struct server *server, struct ws_client *c);
+void sessions_give(struct server *server, struct ws_client *c); /* nothing if it has none */
 /* ws_pack.c: a frame (its tag and body) as it is sent; the answer is valid until ws_pack_end, as the frames must be. packer NULL: as it is. */
 struct lc_slice ws_pack(struct ws_packer *p, enum ws_compression compression, struct lc_slice frame);
 void ws_pack_end(struct ws_packer *p);
@@ -222,6 +231,8 @@ struct ws_client {
   _Atomic uint64_t answered, answered_bytes;
   bool paused;              /* too much waits: the socket is not read */
   enum ws_compression compression;
+  uint8_t session_id[16]; bool has_session; struct ws_client *session_next; /* ws_sessions.c */
+  atomic_bool is_admitted;  /* client_connected has succeeded */
   bool is_json, is_light;   /* protocol v1: answers are text; no reducer information about others' calls */
 };
 enum { FRAME_ABORT = 0xffffffffu }; /* length that asks for the connection to be dropped */

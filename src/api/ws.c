@@ -6,9 +6,11 @@
 #include "server.h"
 
 enum { MAX_WAITING_MESSAGES = 16384 };                         /* of one client, not yet executed; more: closed with 1013 (spec/03 §17) */
+enum { CLOSE_SESSION_HELD = 4000 };                            /* spec/07 §6.2 */
 enum { PAUSE_BYTES = 4 << 20, RESUME_BYTES = PAUSE_BYTES / 2 }; /* of them: the socket is not read until the database has caught up */
 
 static void client_free(struct ws_client *c) {
+  sessions_give(c->at.database->server, c);
   database_unref(c->at.database);
   lc_auth_claims_release(&c->claims);
   lc_buf_free(&c->token);
@@ -38,6 +40,14 @@ void ws_upgrade(struct request *q) {
   if (!bad && has_conn && (value.len != 32 || !lc_connection_id_parse(lc_buf_slice(&value), &conn))) {
     bad = true;
     lc_fail(&err, LC_INVALID, "Failed to deserialize query string: connection_id: invalid connection id");
+  }
+  struct lc_connection_id session = {0};
+  bool has_session = false;
+  lc_buf_clear(&value);
+  if (!bad) bad = !routes_query(q->r, "session_id", &value, &has_session, &err);
+  if (!bad && has_session && (value.len != 32 || !lc_connection_id_parse(lc_buf_slice(&value), &session))) {
+    bad = true;
+    lc_fail(&err, LC_INVALID, "Failed to deserialize query string: session_id: invalid session id");
   }
   lc_buf_clear(&value);
   if (!bad) bad = !routes_query(q->r, "compression", &value, &has_compression, &err);
@@ -103,7 +113,7 @@ void ws_upgrade(struct request *q) {
   struct lc_net_thread *t = lc_conn_thread(q->conn);
   struct ws_client *c = lc_alloc_zero(1, sizeof *c);
   struct lc_db_batch *batch = c ? server_batch(t, d) : NULL;
-  if (!batch || !lc_db_batch_add(batch, LC_OP_CONNECT, &c->base)) {
+  if (!batch) {
     lc_free(c);
     request_text(q, 500, "out of memory");
     return;
@@ -131,6 +141,18 @@ void ws_upgrade(struct request *q) {
   c->base.connection_id = conn;
   c->base.jwt_payload = lc_auth_payload(&c->claims);
   const struct lc_http_header headers[] = {{lc_slice_str("access-control-allow-origin"), lc_slice_str("*")}, {lc_slice_str("spacetime-identity"), lc_slice_str(hex)}, {lc_slice_str("spacetime-identity-token"), lc_buf_slice(&c->token)}};
+  memcpy(c->session_id, session.bytes, sizeof c->session_id);
+  if (has_session && !sessions_take(s, c)) {
+    lc_ws_accept(q->conn, names[protocol], headers, 3);
+    lc_ws_close(q->conn, CLOSE_SESSION_HELD, lc_slice_str("another connection holds the session"));
+    client_free(c);
+    return;
+  }
+  if (!lc_db_batch_add(batch, LC_OP_CONNECT, &c->base)) {
+    client_free(c);
+    request_text(q, 500, "out of memory");
+    return;
+  }
   lc_conn_set_user(q->conn, c);
   lc_ws_accept(q->conn, names[protocol], headers, 3);
   if (!lc_conn_is_websocket(q->conn)) { /* the connection ended in between: leave again */
@@ -146,6 +168,7 @@ static uint64_t waiting_bytes(struct ws_client *c) { return c->received_bytes - 
 void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool text) {
   (void)ctx;
   struct ws_client *c = lc_conn_user(conn);
+  if (!c) return;
   struct lc_error err; /* not cleared: two kilobytes a message */
   if (text && c->base.protocol > 1) {
     const char *reason = c->base.protocol == 3 ? "v3 websocket does not support text messages" : "v2 websocket does not support text messages";
@@ -167,6 +190,7 @@ void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool t
 
 void ws_closed(struct lc_conn *conn) {
   struct ws_client *c = lc_conn_user(conn);
+  if (!c) return; /* it was refused */
   struct lc_db_batch *batch = server_batch(lc_conn_thread(conn), c->at.database);
   server_detach(lc_conn_thread(conn), &c->at);
   if (!batch || !lc_db_batch_add(batch, LC_OP_DISCONNECT, &c->base)) lc_panic("out of memory while a client leaves");

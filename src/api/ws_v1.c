@@ -294,6 +294,7 @@ static void on_connected(struct lc_db_client *base, enum lc_status status, const
     lc_buf_u32(&base->out, FRAME_ABORT);
     return;
   }
+  atomic_store(&c->is_admitted, true);
   struct message m = begin(base, SERVER_IDENTITY);
   lc_buf_append(out_of(&m), base->identity.bytes, 32);
   lc_buf_bsatn_bytes(out_of(&m), lc_buf_slice(&c->token));
@@ -452,4 +453,4 @@ static void on_procedure(struct lc_db_client *base, const struct lc_db_op *op, c
 
 static void on_closed(struct lc_db_client *base) { (void)base; /* freed when its last outbox entry arrives */ }
 
-const struct lc_db_client_ops ws_v1_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_set_failed, on_one_off, on_procedure, on_closed};
+const struct lc_db_client_ops ws_v1_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_set_failed, on_one_off, on_procedure, on_closed, NULL, NULL, NULL};

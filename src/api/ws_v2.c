@@ -6,8 +6,8 @@
 #include "server.h"
 
 enum { MAX_FRAME_BYTES = 512 << 10 };
-enum { CLIENT_SUBSCRIBE, CLIENT_UNSUBSCRIBE, CLIENT_ONE_OFF, CLIENT_CALL_REDUCER, CLIENT_CALL_PROCEDURE };
-enum { SERVER_INITIAL, SERVER_SUBSCRIBE_APPLIED, SERVER_UNSUBSCRIBE_APPLIED, SERVER_SUBSCRIPTION_ERROR, SERVER_TRANSACTION_UPDATE, SERVER_ONE_OFF_RESULT, SERVER_REDUCER_RESULT, SERVER_PROCEDURE_RESULT };
+enum { CLIENT_SUBSCRIBE, CLIENT_UNSUBSCRIBE, CLIENT_ONE_OFF, CLIENT_CALL_REDUCER, CLIENT_CALL_PROCEDURE, CLIENT_SUBSCRIBE_BATCH };
+enum { SERVER_INITIAL, SERVER_SUBSCRIBE_APPLIED, SERVER_UNSUBSCRIBE_APPLIED, SERVER_SUBSCRIPTION_ERROR, SERVER_TRANSACTION_UPDATE, SERVER_ONE_OFF_RESULT, SERVER_REDUCER_RESULT, SERVER_PROCEDURE_RESULT, SERVER_BATCH_APPLIED };
 
 /* ---- decoding ---- */
 
@@ -50,7 +50,7 @@ static bool decode_one(struct ws_client *c, struct lc_reader *r, struct lc_db_ba
   struct lc_db_op *op;
   if (!ws_need(r, "u8", 1, err)) return false;
   uint8_t tag = lc_read_u8(r), flags = 0;
-  if (tag > CLIENT_CALL_PROCEDURE) {
+  if (tag > CLIENT_SUBSCRIBE_BATCH) {
     lc_fail(err, LC_INVALID, "unknown tag 0x%x for sum type ClientMessage", tag);
     return false;
   }
@@ -66,6 +66,20 @@ static bool decode_one(struct ws_client *c, struct lc_reader *r, struct lc_db_ba
     for (uint32_t i = 0; i < n; i++)
       if (!ws_take_text(r, &name, err)) return false;
     op = ws_add(c, b, LC_OP_SUBSCRIBE, lc_slice(NULL, 0), lc_slice(start, (size_t)(r->p - start)));
+    break;
+  }
+  case CLIENT_SUBSCRIBE_BATCH: {
+    if (!ws_need(r, "u32", 4, err)) return false;
+    n = lc_read_u32(r);
+    const uint8_t *start = r->p;
+    for (uint32_t i = 0; i < n; i++) {
+      if (!ws_need(r, "u32", 4, err)) return false;
+      lc_read_u32(r);
+      if (!ws_need(r, "u32", 4, err)) return false;
+      for (uint32_t k = lc_read_u32(r); k; k--)
+        if (!ws_take_text(r, &name, err)) return false;
+    }
+    op = ws_add(c, b, LC_OP_SUBSCRIBE_BATCH, lc_slice(NULL, 0), lc_slice(start, (size_t)(r->p - start)));
     break;
   }
   case CLIENT_UNSUBSCRIBE:
@@ -188,6 +202,7 @@ static void on_connected(struct lc_db_client *base, enum lc_status status, const
     lc_buf_u32(&base->out, FRAME_ABORT);
     return;
   }
+  atomic_store(&c->is_admitted, true);
   struct lc_buf *b = begin(base);
   lc_buf_u8(b, SERVER_INITIAL);
   lc_buf_append(b, base->identity.bytes, 32);
@@ -232,6 +247,21 @@ static void on_subscribe_applied(struct lc_db_client *base, const struct lc_db_o
   put_rows(b, rows, n);
   end(base, op);
 }
+
+static void on_batch_begins(struct lc_db_client *base, const struct lc_db_op *op) {
+  struct lc_buf *b = begin(base);
+  lc_buf_u8(b, SERVER_BATCH_APPLIED);
+  lc_buf_u32(b, op->request_id);
+  lc_buf_u32(b, op->n_queries);
+}
+static void on_batch_set(struct lc_db_client *base, uint64_t query_set_id, const struct lc_query_rows *rows, uint32_t n, const char *error_text) {
+  struct lc_buf *b = &base->out;
+  lc_buf_u32(b, (uint32_t)query_set_id);
+  lc_buf_u8(b, error_text != NULL);
+  if (error_text) lc_buf_bsatn_str(b, error_text);
+  else put_rows(b, rows, n);
+}
+static void on_batch_ends(struct lc_db_client *base, const struct lc_db_op *op) { end(base, op); }
 
 static void on_unsubscribe_applied(struct lc_db_client *base, const struct lc_db_op *op, const struct lc_query_rows *rows, uint32_t n) {
   struct lc_buf *b = begin(base);
@@ -288,4 +318,5 @@ static void on_procedure(struct lc_db_client *base, const struct lc_db_op *op, c
 
 static void on_closed(struct lc_db_client *base) { (void)base; /* freed when its last outbox entry arrives */ }
 
-const struct lc_db_client_ops ws_v2_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_set_failed, on_one_off, on_procedure, on_closed};
+const struct lc_db_client_ops ws_v2_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_set_failed, on_one_off, on_procedure, on_closed,
+                                           on_batch_begins, on_batch_set, on_batch_ends};

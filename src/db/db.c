@@ -87,64 +87,6 @@ static void run_disconnect(struct lc_db *db, struct lc_db_client *c) {
   c->ops->closed(c);
 }
 
-static struct lc_slice *texts_of(struct lc_slice bsatn, uint32_t n) {
-  struct lc_slice *list = lc_alloc_zero(n ? n : 1, sizeof *list);
-  struct lc_reader r = lc_reader(bsatn);
-  for (uint32_t i = 0; list && i < n; i++) list[i] = lc_read_bytes(&r);
-  return list;
-}
-static void run_subscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args) {
-  struct lc_error err = {0};
-  const struct lc_query_rows *rows = NULL;
-  uint32_t n_rows = 0, n = 0;
-  struct lc_buf texts = {0};
-  struct lc_sql_caller caller = {.identity = c->identity, .is_owner = c->is_owner};
-  struct lc_slice *sent = texts_of(args, op->n_queries), *queries = NULL;
-  enum lc_status st = sent ? lc_live_expand(db->live, &caller, op->n_queries, sent, &texts, &n, &err) : lc_fail(&err, LC_NOMEM, "out of memory");
-  if (st == LC_OK && !(queries = texts_of(lc_buf_slice(&texts), n))) st = lc_fail(&err, LC_NOMEM, "out of memory");
-  if (st == LC_OK) views_subscribe(db, c, &caller, n, queries);
-  uint64_t id = op->query_set_id, other = id + 1; /* one that is apart lives under two ids in turn: it replaces the one before if it is good */
-  if (st == LC_OK) st = lc_live_subscribe(db->live, c, &caller, id, op->flags, n, queries, &rows, &n_rows, &err);
-  if (st == LC_EXISTS && (op->flags & LC_LIVE_APART)) {
-    other = id;
-    st = lc_live_subscribe(db->live, c, &caller, id + 1, op->flags, n, queries, &rows, &n_rows, &err);
-  }
-  db_mark_dirty(db, c);
-  if (st == LC_OK) {
-    c->ops->subscribe_applied(c, op, rows, n_rows);
-    views_hold(db, c, &caller, other == id ? id + 1 : id, n, queries);
-    if (op->flags & LC_LIVE_APART) {
-      lc_live_unsubscribe(db->live, c, other, LC_LIVE_NO_ROWS, &rows, &n_rows, NULL);
-      views_release(db, c, other);
-    }
-  } else c->ops->subscription_error(c, op, err.text);
-  lc_free(sent);
-  lc_free(queries);
-  lc_buf_free(&texts);
-}
-
-static void run_unsubscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op) {
-  struct lc_error err = {0};
-  const struct lc_query_rows *rows = NULL;
-  uint32_t n_rows = 0;
-  bool want_rows = !(op->flags & LC_LIVE_NO_ROWS);
-  enum lc_status st = lc_live_unsubscribe(db->live, c, op->query_set_id, op->flags, &rows, &n_rows, &err);
-  static const struct lc_query_rows none;
-  db_mark_dirty(db, c);
-  if (st == LC_OK) views_release(db, c, op->query_set_id);
-  if (st == LC_OK) c->ops->unsubscribe_applied(c, op, want_rows ? (rows ? rows : &none) : NULL, n_rows);
-  else c->ops->subscription_error(c, op, err.text);
-}
-
-static void run_one_off(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice sql, struct lc_slice args) {
-  struct lc_error err = {0};
-  struct lc_query_rows rows = {0};
-  struct lc_sql_caller caller = {.identity = c->identity, .is_owner = c->is_owner};
-  enum lc_status st = lc_live_one_off(db->live, &caller, sql, &rows, &err);
-  db_mark_dirty(db, c);
-  c->ops->one_off_result(c, op, args, st == LC_OK ? &rows : NULL, st == LC_OK ? NULL : err.text);
-}
-
 static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct lc_db_op *op) {
   struct lc_slice name = lc_slice(b->bytes.data + op->name_at, op->name_len);
   struct lc_slice args = lc_slice(b->bytes.data + op->args_at, op->args_len);
@@ -157,9 +99,10 @@ static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct l
   case LC_OP_CALL_PROCEDURE: db_run_procedure(db, c, op, name, args); break;
   case LC_OP_CONNECT: run_connect(db, c); break;
   case LC_OP_DISCONNECT: run_disconnect(db, c); break;
-  case LC_OP_SUBSCRIBE: run_subscribe(db, c, op, args); break;
-  case LC_OP_UNSUBSCRIBE: run_unsubscribe(db, c, op); break;
-  case LC_OP_ONE_OFF: run_one_off(db, c, op, name, args); break;
+  case LC_OP_SUBSCRIBE: db_subscribe(db, c, op, args); break;
+  case LC_OP_UNSUBSCRIBE: db_unsubscribe(db, c, op); break;
+  case LC_OP_SUBSCRIBE_BATCH: db_subscribe_batch(db, c, op, args); break;
+  case LC_OP_ONE_OFF: db_one_off(db, c, op, name, args); break;
   case LC_OP_FUNCTION: op->function(db, op->arg); break;
   }
 }

@@ -48,6 +48,10 @@ struct lc_db_client_ops {
   /* Answer to DISCONNECT, which api submits exactly once for every client it submitted CONNECT for (also when that failed), as its
    * last operation. db will not touch c again except to deliver its last outbox entry (closed == true); free it then. */
   void (*closed)(struct lc_db_client *c);
+  /* Several sets at one offset (spec/07 §6.1), each with its rows or its error; nothing comes between. NULL where the protocol has no such request. */
+  void (*batch_begins)(struct lc_db_client *c, const struct lc_db_op *op);
+  void (*batch_set)(struct lc_db_client *c, uint64_t query_set_id, const struct lc_query_rows *rows, uint32_t n, const char *error_text);
+  void (*batch_ends)(struct lc_db_client *c, const struct lc_db_op *op);
 };
 
 /* A WebSocket connection as the database sees it. Allocated by api/, zeroed; it fills the first part before submitting CONNECT.
@@ -67,7 +71,7 @@ struct lc_db_client {
   struct view_ref *view_refs;        /* views that its subscriptions read */
 };
 
-enum lc_db_op_kind { LC_OP_CONNECT, LC_OP_DISCONNECT, LC_OP_CALL_REDUCER, LC_OP_CALL_PROCEDURE, LC_OP_SUBSCRIBE, LC_OP_UNSUBSCRIBE, LC_OP_ONE_OFF, LC_OP_FUNCTION };
+enum lc_db_op_kind { LC_OP_CONNECT, LC_OP_DISCONNECT, LC_OP_CALL_REDUCER, LC_OP_CALL_PROCEDURE, LC_OP_SUBSCRIBE, LC_OP_UNSUBSCRIBE, LC_OP_SUBSCRIBE_BATCH, LC_OP_ONE_OFF, LC_OP_FUNCTION };
 /* One operation. Slices point into the batch's `bytes` (or memory that outlives the batch). */
 struct lc_db_op {
   enum lc_db_op_kind kind;
@@ -77,7 +81,7 @@ struct lc_db_op {
   bool args_are_json;                /* calls: args are JSON text, not BSATN */
   int64_t received_us;               /* by the wall clock, where the protocol says how long an answer took */
   size_t name_at, name_len, args_at, args_len; /* offsets in batch->bytes: reducer/procedure name or query text; BSATN args */
-  uint32_t n_queries;                /* SUBSCRIBE: args hold n_queries BSATN strings back to back */
+  uint32_t n_queries;                /* SUBSCRIBE: args hold n_queries BSATN strings back to back; SUBSCRIBE_BATCH: n_queries sets, each an id and an array of strings */
   void (*function)(struct lc_db *db, void *arg); void *arg; /* FUNCTION: run by the baton holder outside a transaction */
 };
 /* Operations of one network thread for one database, in order. Freed by db after the drain. */

@@ -121,6 +121,12 @@ void db_procedures_close(struct lc_db *db); /* ends all and waits; not with the 
 /* volatile_nonatomic_schedule_immediate; host_env.ctx is the database */
 void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice args);
 
+/* ---- subscribe.c: operations of the inbox ---- */
+void db_subscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args);
+void db_subscribe_batch(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args);
+void db_unsubscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op);
+void db_one_off(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice sql, struct lc_slice args);
+
 /* ---- views.c: materialised views ---- */
 struct views *views_new(void); /* NULL: out of memory */
 void views_free(struct views *v);

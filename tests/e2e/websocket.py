@@ -1,5 +1,5 @@
 """Protocols v2 and v3 over a raw socket, byte for byte (spec/03 §1-§6, §9-§18), and what a connection can do to the server."""
-import base64, hashlib, os, re, signal, socket, struct, threading, time
+import base64, gzip, hashlib, os, re, signal, socket, struct, threading, time
 from lightcone import Server, bstr, main, module
 
 V2, V3 = 'v2.bsatn.spacetimedb', 'v3.bsatn.spacetimedb'
@@ -45,7 +45,7 @@ class End(Exception): pass
 
 class Ws:
     """A connection that shows frames as they are."""
-    def __init__(self, server, database, protocol=V2, query='confirmed=false', token=None, headers='', expect=101):
+    def __init__(self, server, database, protocol=V2, query='confirmed=false&compression=None', token=None, headers='', expect=101):
         self.s = socket.create_connection(('127.0.0.1', server.port), timeout=60)
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.key = base64.b64encode(os.urandom(16)).decode()
@@ -441,6 +441,92 @@ def batches():
         c.expect(sub_applied(1, 1), ok(2))
 
 
+# ---- several sets at once (spec/07 §6.1) ----
+
+def subscribe_batch(rid, *wanted): return b'\x05' + u32(rid, len(wanted)) + b''.join(u32(qs) + strings(*queries) for qs, *queries in wanted)
+def batch_applied(rid, *results): return b'\x08' + u32(rid, len(results)) + b''.join(u32(qs) + (b'\1' + bstr(r) if isinstance(r, str) else b'\0' + tables(*r)) for qs, r in results)
+MISSING = 'no such table: `nope`. If the table exists, it may be marked private., executing: `SELECT * FROM nope`'
+
+
+def batches_of_sets():
+    assert subscribe_batch(1, (1, 'SELECT * FROM t'), (2, 'SELECT * FROM nope')).hex() == '0501000000020000000100000001000000' '0f00000053454c454354202a2046524f4d2074' '0200000001000000' '1200000053454c454354202a2046524f4d206e6f7065'
+    assert batch_applied(7, (1, [('t', rows(u32(1), u32(2)))]), (2, 'bad')).hex() == '080700000002000000' '0100000000' '0100000001000000740004000800000001000000' '02000000' '020000000103000000626164'
+    with Fixture() as s:
+        for protocol in (V2, V3):
+            c, w = opened(s, 'db', protocol), opened(s, 'db')
+            value = s.sql('db', 'SELECT * FROM counter WHERE id = 0', s.owner)[0][1]
+            now = [('counter', rows(counter(0, value)))]
+            c.send(subscribe_batch(9))
+            c.expect(batch_applied(9))
+            c.send(subscribe_batch(10, (1, 'SELECT * FROM counter'), (2, 'SELECT * FROM nope'), (1, 'SELECT * FROM bag'), (3, 'SELECT * FROM bag', 'SELECT * FROM counter WHERE id = 0'), (4, 'SELECT * FROM counter', 'SELECT * FROM nope')))
+            exists = f'Subscription with id QuerySetId {{ id: 1 }} already exists for client: {c.identity}'
+            c.expect(batch_applied(10, (1, now), (2, MISSING), (1, exists), (3, now), (4, MISSING)))
+            w.send(call(1, 'increment', u32(0)))
+            w.expect(ok(1))
+            d = [('counter', [persistent([counter(0, value + 1)], [counter(0, value)])])]
+            c.expect(update((1, d), (3, d)))
+            # ids of sets that failed are free; a set of a batch is one like others
+            c.send(subscribe_batch(11, (2, 'SELECT * FROM bag')))
+            c.expect(batch_applied(11, (2, [])))
+            c.send(subscribe(12, 4, 'SELECT * FROM bag'))
+            c.expect(sub_applied(12, 4))
+            c.send(unsubscribe(13, 1, 1))
+            c.expect(unsub_applied(13, 1, [('counter', rows(counter(0, value + 1)))]))
+            c.send(unsubscribe(14, 3))
+            c.expect(unsub_applied(14, 3))
+            w.send(call(2, 'increment', u32(0)))
+            w.expect(ok(2))
+            c.quiet(0.1)
+            c.send(b'\x05' + u32(1, 1, 5))
+            c.ends('close 1011 data too short for u32: Expected 4, given 0')
+            w.close()
+
+
+# ---- sessions (spec/07 §6.2) ----
+
+def sessions():
+    with Fixture() as s:
+        token = s.identity()['token']
+        def open_(session, token=token): return opened(s, 'db', token=token, query=f'confirmed=false&session_id={session}')
+        a = open_('0' * 31 + '1')
+        others = [open_('0' * 31 + '2'), open_('0' * 31 + '1', token=s.identity()['token']), opened(s, 'db', token=token)]
+        b = Ws(s, 'db', token=token, query='session_id=' + '0' * 31 + '1')
+        b.ends('close 4000 another connection holds the session')
+        a.ends('end of stream')
+        for _ in range(100): # the old one's end may still be under way
+            try: a = open_('0' * 31 + '1')
+            except End as e:
+                assert 'close 4000' in str(e), e
+                time.sleep(0.05)
+            else: break
+        else: raise Exception('the session was never free again')
+        for i, c in enumerate([a] + others):
+            c.send(call(i, 'increment', u32(0)))
+            c.expect(ok(i))
+        a.close()
+        for session in ('1', 'x' * 32, '0' * 33): Ws(s, 'db', token=token, query='session_id=' + session, expect=400)
+
+
+# ---- compression (spec/03 §4) ----
+
+def compression():
+    long = bstr('y' * 2000)
+    with Fixture() as s:
+        plain = {q: opened(s, 'db', query=q + 'confirmed=false') for q in ('compression=None&', 'compression=Gzip&', 'compression=Brotli&', '')}
+        text = 'y' * 2000
+        for q, c in plain.items():
+            c.send(call(1, 'fail', long))
+            m = c.message()
+            want = {'compression=None&': 0, 'compression=Gzip&': 2}.get(q, 1)
+            assert m[0] == want, (q, m[:20])
+            if want == 0: body = m[1:]
+            if want == 2: body = gzip.decompress(m[1:])
+            if want != 1: assert text.encode() in body and body[:5] == b'\x06' + u32(1), body[:60]
+            if want: assert len(m) < 200, len(m)
+            c.send(call(2, 'nope')) # short ones are as they are
+            c.expect(internal(2, 'no such reducer'))
+
+
 # ---- frames ----
 
 def closing():
@@ -769,5 +855,5 @@ def too_many_requests():
 
 if __name__ == '__main__':
     import sys
-    tests = [handshake, subscriptions, one_off_queries, reducers, batches, closing, frames, connection_ids, end_of_server, deleted_database, coming_and_going, client_that_does_not_read, too_many_requests, many_connections, keep_alive]
+    tests = [handshake, subscriptions, one_off_queries, reducers, batches, batches_of_sets, sessions, compression, closing, frames, connection_ids, end_of_server, deleted_database, coming_and_going, client_that_does_not_read, too_many_requests, many_connections, keep_alive]
     main([t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]])
