@@ -268,7 +268,9 @@ static void run(struct procedure_job *job) {
     else if (res.status == LC_CALL_OK) lc_fail(&err, LC_NOMEM, "out of memory");
     else lc_fail(&err, LC_TRAP, "%.*s", (int)res.message.len, (const char *)res.message.data);
     if (res.status == LC_CALL_BUDGET) r.status = LC_BUDGET;
-    if (r.status != LC_OK) lc_log(LC_LOG_WARN, "%s %.*s: %s", job->is_handler ? "HTTP handler" : "procedure", (int)job->call.function_name.len, (const char *)job->call.function_name.data, err.text);
+    if (r.status != LC_OK)
+      lc_log(LC_LOG_WARN, "%s %.*s: %.*s", job->is_handler ? "HTTP handler" : "procedure", (int)job->call.function_name.len, (const char *)job->call.function_name.data,
+             res.cause.len ? (int)res.cause.len : (int)strlen(err.text), res.cause.len ? (const char *)res.cause.data : err.text);
     instance_return(db, p, res.instance_dead || reason);
   }
   if (r.status == LC_OK) {

@@ -211,10 +211,12 @@ static inline struct lc_tx *may_write(struct guest *g, union abi_value *v, struc
   else *ok = trap(g, t->view ? "modules cannot change the rows of views" : "modules cannot change system tables");
   return NULL;
 }
-static inline struct lc_tx *writing_tx_of_table(struct guest *g, union abi_value *v, bool *ok) {
+/* *t: the table; NULL: there is none, which the engine will say. */
+static inline struct lc_tx *writing_tx_of_table(struct guest *g, union abi_value *v, const struct lc_table_info **t, bool *ok) {
   struct lc_tx *tx = tx_of_table(g, v);
   *ok = true;
-  return tx ? may_write(g, v, tx, lc_datastore_table(g->env->ds, v[0].u32), ok) : NULL;
+  *t = tx ? lc_datastore_table(g->env->ds, v[0].u32) : NULL;
+  return tx ? may_write(g, v, tx, *t, ok) : NULL;
 }
 static inline struct lc_tx *writing_tx_of_index(struct guest *g, union abi_value *v, bool *ok) {
   struct lc_tx *tx = tx_of_index(g, v);
@@ -332,7 +334,8 @@ static bool call_delete_all_by_eq(struct guest *g, union abi_value *v) {
   uint32_t n;
   if (!get_slice(g, v[1].u32, v[2].u32, &relation)) return false;
   bool ok;
-  struct lc_tx *tx = writing_tx_of_table(g, v, &ok);
+  const struct lc_table_info *t;
+  struct lc_tx *tx = writing_tx_of_table(g, v, &t, &ok);
   if (!tx) return ok;
   int rc = lc_tx_delete_all_by_eq(tx, v[0].u32, relation, &n, &g->err);
   if (rc == LC_ERRNO_OK && !put_u32(g, v[3].u32, n)) return false;
@@ -341,7 +344,8 @@ static bool call_delete_all_by_eq(struct guest *g, union abi_value *v) {
 static bool call_clear(struct guest *g, union abi_value *v) {
   uint64_t n;
   bool ok;
-  struct lc_tx *tx = writing_tx_of_table(g, v, &ok);
+  const struct lc_table_info *t;
+  struct lc_tx *tx = writing_tx_of_table(g, v, &t, &ok);
   if (!tx) return ok;
   int rc = lc_tx_clear(tx, v[0].u32, &n, &g->err);
   if (rc == LC_ERRNO_OK && !put(g, v[1].u32, &n, 8)) return false;
@@ -382,13 +386,13 @@ static bool store_row(struct guest *g, union abi_value *v, bool update) {
   struct lc_slice row, stored = {0};
   if (!get_u32(g, len_at, &len) || !get_slice(g, row_at, len, &row)) return false;
   bool ok;
-  struct lc_tx *tx = writing_tx_of_table(g, v, &ok);
+  const struct lc_table_info *t;
+  struct lc_tx *tx = writing_tx_of_table(g, v, &t, &ok);
   if (!tx) return ok;
   lc_buf_clear(&g->generated);
   int rc = update ? lc_tx_update(tx, table, v[1].u32, row, &g->generated, &stored, &g->err) : lc_tx_insert(tx, table, row, &g->generated, &stored, &g->err);
   if (rc != LC_ERRNO_OK) return finish(g, v, rc);
   if (!lc_buf_ok(&g->generated)) return trap(g, "out of memory");
-  const struct lc_table_info *t = lc_datastore_table(g->env->ds, table);
   if (t->has_schedule && g->env->schedule_row) rc = g->env->schedule_row(g->env->ctx, table, stored);
   if (rc != LC_ERRNO_OK) return finish(g, v, rc); /* the row stays, the guest's buffer is as it was (spec/02 §5.4) */
   if ((g->generated.len && !put(g, row_at, g->generated.data, (uint32_t)g->generated.len)) || !put_u32(g, len_at, (uint32_t)g->generated.len)) return false;

@@ -94,6 +94,7 @@ struct lc_call_result {
   enum lc_call_status status;
   bool instance_dead;               /* the instance trapped: free it, make a new one */
   struct lc_slice message;          /* LC_CALL_USER_ERROR: the reducer's text (lossy UTF-8 repaired); FATAL/BUDGET: for the server log; valid until the next call */
+  struct lc_slice cause;            /* FATAL/BUDGET of what did not return: the whole text, with what callers are not told; same life */
   uint64_t energy;                  /* units used; 0 unless instructions are counted */
 };
 struct lc_call_args {

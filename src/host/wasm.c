@@ -281,7 +281,7 @@ static void fail_call(struct lc_instance *inst, enum lc_status st, const struct 
   out->status = st == LC_BUDGET ? LC_CALL_BUDGET : LC_CALL_FATAL;
   lc_buf_clear(&inst->message);
   lc_buf_str(&inst->message, err->text);
-  out->message = lc_buf_slice(&inst->message);
+  out->message = out->cause = lc_buf_slice(&inst->message);
 }
 
 /* __call_reducer__ and __call_procedure__: sink: where the answer is; code: what it returned. */

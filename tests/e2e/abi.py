@@ -1,6 +1,6 @@
 """The module ABI on a server, with modules written by hand: the host calls of tests/conformance/abi.case, and what needs more than calls: starting,
 linking, outcomes, subscribers, energy (spec/02 §1-§8, §15, §16 by number; spec/07 §3)."""
-import base64, json, os, re, struct, sys, time
+import base64, http.client, json, os, re, struct, sys, threading, time
 from lightcone import TOP, Server, main
 from websocket import V3, call as ws_call, opened, persistent, rows, subscribe, update
 sys.path.insert(0, os.path.join(TOP, 'tests', 'modules'))
@@ -444,6 +444,36 @@ def case_201_handlers(s, token):
     status, answer, _ = s.http('POST', '/v1/database/codes/route/h', b'')
     assert status == 500 and 'cannot be decoded' in answer, (status, answer)
     assert called(s, token, 'missing', 'r')[0] == 200
+    # the newer signature: an identity for each request, and its claims (spec/07 §3.3, §19 case 2)
+    response = u32(0) + b'\2' + u16(200)
+    keep = ''.join(f'(i64.store (i32.const {3000 + 8 * i}) (local.get ${x}))' for i, x in enumerate(('s0', 's1', 's2', 's3')))
+    accepted(s, token, 'sender', small(d, imports=('bytes_sink_write', 'console_log', 'bytes_source_read'), extra=wat.data(3800, response) + '(func (export "__call_http_handler__") (param $id i32) (param $s0 i64) (param $s1 i64) (param $s2 i64) (param $s3 i64) (param $jwt i32) (param $ts i64) (param $req i32) (param $body i32) (param $rs i32) (param $rbs i32) (result i32)'
+                                       + keep + f'(i32.store (i32.const 2000) (i32.const 1000)) (if (i32.ne (call $bytes_source_read (local.get $jwt) (i32.const 3032) (i32.const 2000)) (i32.const -1)) (then unreachable)) (call $say (local.get $rbs) (i32.const 3000) (i32.add (i32.const 32) (i32.load (i32.const 2000)))) (call $say (local.get $rs) (i32.const 3800) (i32.const {len(response)})) (i32.const 0))'))
+    seen = set()
+    for _ in range(3):
+        c = http.client.HTTPConnection('127.0.0.1', s.port)
+        c.request('POST', '/v1/database/sender/route/h', b'', {'Authorization': 'Bearer ' + token}) # which is not who asks
+        body = c.getresponse().read()
+        assert json.loads(body[32:])['hex_identity'] == body[:32][::-1].hex() != json.loads(base64.urlsafe_b64decode(token.split('.')[1] + '=='))['hex_identity'], body
+        seen.add(body[:32])
+    assert len(seen) == 3 and bytes(32) not in seen
+
+
+def replaced_while_running(s, token):
+    """A procedure that sleeps across a publish goes on with its old program, and the environment is not its own any more (spec/07 §19 case 8)."""
+    p, got = Player(s, token), []
+    script = Script()
+    key = script.slice(b'KEY')
+    script.procedure_sleep_until(At64(script.place(u64(int((time.time() + 0.6) * 1e6))))).count_calls()
+    going_on = script.ended(0)
+    script.env_get(*key, wat.HEAP + 0x8000)
+    threads = [threading.Thread(target=lambda b=b: got.append(p.post('prun', b.hex()))) for b in (going_on, script.ended(0))]
+    for t in threads: t.start()
+    time.sleep(0.2)
+    status, answer = publish(s, token, p.name, Player.program + b'\0\2\1x')
+    assert status == 200, answer
+    for t in threads: t.join()
+    assert sorted(status for status, _ in got) == [200, 500] and 'module was replaced while this function was running' in s.server_log(), got
 
 
 def answer(script, code, b, watched=None):
@@ -528,7 +558,7 @@ def together():
     with Server() as s:
         token = s.identity()['token']
         failed = []
-        for f in case_1_2_3_linking, case_4_5_starting, case_6_7_10_outcomes, case_8_9_bytes, case_16_many_rows, case_22_24_30_subscribers, case_32_33_35_log, case_36_38_104_who, case_37_views, views_read_only, case_103_proposals, case_105_sequence_options, case_201_handlers, environment:
+        for f in case_1_2_3_linking, case_4_5_starting, case_6_7_10_outcomes, case_8_9_bytes, case_16_many_rows, case_22_24_30_subscribers, case_32_33_35_log, case_36_38_104_who, case_37_views, views_read_only, case_103_proposals, case_105_sequence_options, case_201_handlers, environment, replaced_while_running:
             start = time.time()
             try:
                 f(s, token)
