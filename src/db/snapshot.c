@@ -120,6 +120,7 @@ static void make_snapshot(struct lc_db *db) {
            (double)(env->monotonic_ns(env->ctx) - start) / 1e6);
   else if (st != LC_CLOSED) lc_log(LC_LOG_WARN, "no snapshot of database %s at transaction %llu: %s", hex, (unsigned long long)s->tx_offset, err.text);
   s->made = st == LC_OK;
+  if (st == LC_OK && lc_wal_compress(db->wal, s->tx_offset, &s->cancel, &err) != LC_OK && err.status != LC_CLOSED) lc_log(LC_LOG_WARN, "%s; the segment stays as it is", err.text);
 }
 
 static void *worker_main(void *arg) {

@@ -1,19 +1,18 @@
-/* Segments, commits, group commit, opening and replay (spec/06 §10-§12).
+/* Owns: the segments of a log, group commit, opening and replay (spec/06 §10-§12).
  *
  * State of the appending thread: open batch, next offset. State under the lock: the batch handed over, the failure. The writer alone touches the
  * newest segment's file after opening. One write and one fdatasync serve everything submitted since the last (DESIGN idea 5).
  * Writers are a few threads for all logs of the process: a log with something to write is in their queue or in the hands of one of them, an idle
  * log has none.
  */
-#include "wal.h"
+#include "wal_internal.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { SEGMENT_HEADER_BYTES = 10, COMMIT_HEADER_BYTES = 22, CRC_BYTES = 4, BACKLOG_BYTES = 64 << 20, PATH_BYTES = 4096, MAX_PAYLOAD_BYTES = 1 << 30 };
-static const uint8_t segment_header[SEGMENT_HEADER_BYTES] = {0x28, 0x64, 0x73, 0x29, 0x5e, 0x32, 1, 0, 0, 0}; /* "(ds)^2", version 1, CRC-32C */
+enum { BACKLOG_BYTES = 64 << 20, MAX_PAYLOAD_BYTES = 1 << 30 };
 
 struct lc_wal {
   const struct lc_fs *fs;
@@ -24,6 +23,9 @@ struct lc_wal {
   uint32_t n_segments, cap_segments;
   int fd;             /* newest segment; -1: none yet */
   uint64_t write_at;  /* end of its valid bytes */
+  struct wal_index index; /* of the newest segment; the writer's */
+  uint64_t epoch;     /* of the last commit: never less in the next */
+  uint64_t compressed_before; /* segments that begin before are; of who compresses */
   /* appending thread */
   struct lc_buf batch;
   uint64_t next_offset, batch_first;
@@ -38,12 +40,6 @@ struct lc_wal {
   atomic_uint_fast64_t durable_end;
   atomic_size_t unwritten_bytes; /* waiting.len */
 };
-
-static void segment_path(const struct lc_wal *w, uint64_t first, char *path, const char *suffix) {
-  if (snprintf(path, PATH_BYTES, "%s/%020llu.stdb.log%s", w->dir, (unsigned long long)first, suffix) >= PATH_BYTES) lc_panic("path of a log segment is too long");
-}
-
-static enum lc_status io_error(struct lc_error *err, const char *what, const char *path, int rc) { return lc_fail(err, LC_IO, "cannot %s %s: %s", what, path, strerror(-rc)); }
 
 static bool add_segment(struct lc_wal *w, uint64_t first) {
   pthread_mutex_lock(&w->mutex); /* lc_wal_retain may be looking */
@@ -61,96 +57,12 @@ static bool add_segment(struct lc_wal *w, uint64_t first) {
   return ok;
 }
 
-/* ---- reading one segment ---- */
-
-struct commit { uint64_t offset, epoch; uint32_t n_tx, len; };
-struct reader { const struct lc_fs *fs; int fd; uint64_t size, at; uint32_t header_bytes; struct lc_buf bytes; char path[PATH_BYTES]; };
-enum outcome { COMMIT_OK, COMMIT_END, COMMIT_BAD };
-
-static enum lc_status reader_open(struct lc_wal *w, uint64_t first, struct reader *r, struct lc_error *err) {
-  uint8_t header[SEGMENT_HEADER_BYTES];
-  *r = (struct reader){.fs = w->fs};
-  segment_path(w, first, r->path, "");
-  r->fd = w->fs->open(w->fs->ctx, r->path, false);
-  if (r->fd < 0) return io_error(err, "open", r->path, r->fd);
-  int64_t size = w->fs->size(w->fs->ctx, r->fd), got = w->fs->read_at(w->fs->ctx, r->fd, header, sizeof header, 0);
-  r->size = size > 0 ? (uint64_t)size : 0;
-  r->at = SEGMENT_HEADER_BYTES;
-  if (got < (int64_t)sizeof header) {
-    r->size = 0;
-    return LC_OK;
-  }
-  static const uint8_t zstd_magic[] = {0x28, 0xb5, 0x2f, 0xfd};
-  if (memcmp(header, zstd_magic, 4) == 0) return lc_fail(err, LC_UNSUPPORTED, "%s is compressed, which this version does not read yet", r->path);
-  if (memcmp(header, segment_header, 6) != 0 || header[6] > 1 || header[7] != 0)
-    return lc_fail(err, LC_CORRUPT, "%s at byte 0: expected the segment header 28647329 5e32 with version 0 or 1, found %02x%02x%02x%02x %02x%02x %02x %02x", r->path, header[0], header[1],
-                   header[2], header[3], header[4], header[5], header[6], header[7]);
-  r->header_bytes = header[6] == 0 ? COMMIT_HEADER_BYTES - 8 : COMMIT_HEADER_BYTES;
-  return LC_OK;
-}
-
-static void reader_close(struct reader *r) {
-  if (r->fd >= 0) r->fs->close(r->fs->ctx, r->fd);
-  lc_buf_free(&r->bytes);
-}
-
-/* The commit at r->at; on COMMIT_OK moves behind it, and its records are at r->bytes + header. why: text for COMMIT_BAD. */
-static enum outcome read_commit(struct reader *r, struct commit *c, char *why, size_t why_size) {
-  uint8_t h[COMMIT_HEADER_BYTES];
-  if (r->at >= r->size) return COMMIT_END;
-  int64_t got = r->fs->read_at(r->fs->ctx, r->fd, h, r->header_bytes, r->at);
-  if (got < (int64_t)r->header_bytes) return snprintf(why, why_size, "expected a commit header of %u bytes, found %lld", r->header_bytes, (long long)got), COMMIT_BAD;
-  bool v1 = r->header_bytes == COMMIT_HEADER_BYTES;
-  uint16_t n;
-  memcpy(&c->offset, h, 8);
-  c->epoch = 0;
-  if (v1) memcpy(&c->epoch, h + 8, 8);
-  memcpy(&n, h + (v1 ? 16 : 8), 2);
-  memcpy(&c->len, h + (v1 ? 18 : 10), 4);
-  c->n_tx = n;
-  uint64_t total = (uint64_t)r->header_bytes + c->len + CRC_BYTES;
-  if (r->size - r->at < total) return snprintf(why, why_size, "expected %llu bytes of commit, found %llu", (unsigned long long)total, (unsigned long long)(r->size - r->at)), COMMIT_BAD;
-  lc_buf_clear(&r->bytes);
-  if (!lc_buf_reserve(&r->bytes, total)) return snprintf(why, why_size, "out of memory for a commit of %llu bytes", (unsigned long long)total), COMMIT_BAD;
-  if (r->fs->read_at(r->fs->ctx, r->fd, r->bytes.data, total, r->at) != (int64_t)total) return snprintf(why, why_size, "read failed"), COMMIT_BAD;
-  uint32_t stored, actual = lc_crc32c(0, r->bytes.data, total - CRC_BYTES);
-  memcpy(&stored, r->bytes.data + total - CRC_BYTES, 4);
-  if (stored != actual || n == 0) return snprintf(why, why_size, "checksum mismatch: expected %08x, found %08x", stored, actual), COMMIT_BAD;
-  r->at += total;
-  return COMMIT_OK;
-}
-
-/* Is there an intact commit of a later offset anywhere behind a bad one? Then the bad one is damage, not a torn tail. */
-static bool intact_commit_behind(struct reader *r, uint64_t expected) {
-  enum { window_bytes = 1 << 16, plausible_ahead = 1 << 20 };
-  uint64_t from = r->at;
-  uint8_t *window = lc_alloc(window_bytes + 8);
-  bool found = false;
-  if (!window) return true; /* without memory to look, refuse rather than cut */
-  for (uint64_t base = from + 1; !found && base + COMMIT_HEADER_BYTES < r->size; base += window_bytes) {
-    int64_t got = r->fs->read_at(r->fs->ctx, r->fd, window, window_bytes + 8, base);
-    for (int64_t i = 0; !found && i + 8 <= got && i < window_bytes; i++) {
-      uint64_t offset;
-      char why[128];
-      struct commit c;
-      memcpy(&offset, window + i, 8);
-      if (offset < expected || offset - expected > plausible_ahead) continue;
-      r->at = base + (uint64_t)i;
-      found = read_commit(r, &c, why, sizeof why) == COMMIT_OK && c.epoch == 0;
-    }
-  }
-  lc_free(window);
-  r->at = from;
-  return found;
-}
-
 /* ---- opening ---- */
 
 static void on_name(void *arg, const char *name) {
   struct lc_wal *w = arg;
-  unsigned long long first;
-  int used = 0;
-  if (sscanf(name, "%20llu.stdb.log%n", &first, &used) == 1 && used == 29 && name[used] == 0 && !add_segment(w, first)) w->failed = true;
+  uint64_t first;
+  if (wal_segment_name(name, &first) && !add_segment(w, first)) w->failed = true;
 }
 static int by_number(const void *a, const void *b) {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -160,13 +72,13 @@ static int by_number(const void *a, const void *b) {
 /* Header into a temporary file, synced, renamed, folder synced: a segment that exists is whole (spec/06 §10.4). */
 static int create_segment(struct lc_wal *w, uint64_t first) {
   const struct lc_fs *fs = w->fs;
-  char path[PATH_BYTES], part[PATH_BYTES];
-  segment_path(w, first, path, "");
-  segment_path(w, first, part, ".tmp");
+  char path[WAL_PATH_BYTES], part[WAL_PATH_BYTES];
+  wal_path(w->dir, first, ".stdb.log", path);
+  wal_path(w->dir, first, ".stdb.log.tmp", part);
   fs->unlink(fs->ctx, part);
   int fd = fs->open(fs->ctx, part, true);
   if (fd < 0) return fd;
-  int rc = fs->write_at(fs->ctx, fd, segment_header, sizeof segment_header, 0);
+  int rc = fs->write_at(fs->ctx, fd, wal_segment_header, sizeof wal_segment_header, 0);
   if (rc == 0) rc = fs->sync(fs->ctx, fd);
   if (rc == 0) rc = fs->rename(fs->ctx, part, path);
   if (rc == 0) rc = fs->sync_dir(fs->ctx, w->dir);
@@ -177,50 +89,108 @@ static int create_segment(struct lc_wal *w, uint64_t first) {
   }
   if (w->fd >= 0) fs->close(fs->ctx, w->fd);
   w->fd = fd;
-  w->write_at = SEGMENT_HEADER_BYTES;
+  w->write_at = WAL_SEGMENT_HEADER_BYTES;
+  wal_index_end(&w->index);
+  wal_index_begin(&w->index, fs, w->dir, first, 0, w->options.max_segment_bytes);
   return 0;
 }
 
-/* Finds the end of the newest segment, cutting a torn tail. */
+/* The commits that are to come in a segment have consecutive offsets; the same one twice is passed over (spec/06 §12). False: why. */
+struct sequence { uint64_t expected, epoch, last_offset; uint32_t last_checksum; bool has_last; };
+enum step { STEP_NEXT, STEP_REPEATED, STEP_WRONG };
+static enum step step(struct sequence *s, const struct wal_commit *c, const char *path, struct lc_error *err) {
+  if (c->offset != s->expected) {
+    if (s->has_last && c->offset == s->last_offset) {
+      if (c->checksum == s->last_checksum) return STEP_REPEATED;
+      lc_fail(err, LC_CORRUPT, "%s at byte position %llu: forked history: offset=%llu", path, (unsigned long long)c->position, (unsigned long long)c->offset);
+    } else {
+      lc_fail(err, LC_CORRUPT, "%s at byte position %llu: out-of-order commit: expected-offset=%llu actual-offset=%llu", path, (unsigned long long)c->position, (unsigned long long)s->expected, (unsigned long long)c->offset);
+    }
+    return STEP_WRONG;
+  }
+  if (c->epoch < s->epoch) {
+    lc_fail(err, LC_CORRUPT, "%s at byte position %llu: new epoch is smaller than current epoch: expected at least %llu, found %llu", path, (unsigned long long)c->position, (unsigned long long)s->epoch, (unsigned long long)c->epoch);
+    return STEP_WRONG;
+  }
+  *s = (struct sequence){.expected = c->offset + c->n_tx, .epoch = c->epoch, .last_offset = c->offset, .last_checksum = c->checksum, .has_last = true};
+  return STEP_NEXT;
+}
+
+/* The end of the newest segment becomes where writing goes on. */
+static enum lc_status continue_at(struct lc_wal *w, struct wal_reader *r, uint64_t first, uint32_t n_indexed, struct lc_error *err) {
+  const struct lc_fs *fs = w->fs;
+  int rc = 0;
+  if (r->at == WAL_SEGMENT_HEADER_BYTES) rc = fs->write_at(fs->ctx, r->fd, wal_segment_header, sizeof wal_segment_header, 0); /* torn, or of another version: nothing is in it */
+  if (rc == 0 && r->size > r->at) rc = fs->truncate(fs->ctx, r->fd, r->at);
+  if (rc == 0) rc = fs->sync(fs->ctx, r->fd); /* what was read must stay readable */
+  if (rc != 0) return wal_io_error(err, "sync", r->path, rc);
+  w->write_at = r->at;
+  w->fd = r->fd;
+  r->fd = -1;
+  struct wal_index noted = w->index; /* what was read behind the good entries */
+  w->index = (struct wal_index){.fd = -1};
+  wal_index_begin(&w->index, fs, w->dir, first, n_indexed, w->options.max_segment_bytes);
+  w->index.pending = noted.pending;
+  w->index.candidate = noted.candidate;
+  w->index.has_candidate = noted.has_candidate;
+  w->index.bytes_since = noted.bytes_since;
+  wal_index_flush(&w->index);
+  return LC_OK;
+}
+
+/* Finds the end of the newest segment, from the last index entry that holds on, cutting a torn tail. */
 static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
   while (w->n_segments) {
-    uint64_t first = w->segments[w->n_segments - 1], expected = first;
-    struct reader r;
-    struct commit c;
-    char why[256];
-    enum lc_status st = reader_open(w, first, &r, err);
-    if (st == LC_OK && r.size <= SEGMENT_HEADER_BYTES && w->n_segments > 1) { /* created, nothing in it: the one before is the newest */
-      reader_close(&r);
-      w->fs->unlink(w->fs->ctx, r.path);
+    char path[WAL_PATH_BYTES], why[WAL_WHY_BYTES];
+    uint64_t first = w->segments[w->n_segments - 1];
+    struct wal_reader r;
+    struct wal_commit c;
+    struct sequence s = {.expected = first};
+    uint32_t n_indexed = 0;
+    enum wal_outcome o = WAL_COMMIT_END;
+    wal_path(w->dir, first, ".stdb.log", path);
+    enum lc_status st = wal_reader_open(w->fs, path, &r, err);
+    if (st == LC_OK && r.size <= WAL_SEGMENT_HEADER_BYTES && w->n_segments > 1) { /* created, nothing in it: the one before is the newest */
+      wal_reader_close(&r);
+      w->fs->unlink(w->fs->ctx, path);
+      wal_path(w->dir, first, ".stdb.ofs", path);
+      w->fs->unlink(w->fs->ctx, path);
       w->n_segments--;
       continue;
     }
-    enum outcome o = COMMIT_END;
-    while (st == LC_OK && (o = read_commit(&r, &c, why, sizeof why)) == COMMIT_OK) {
-      if (c.offset != expected) st = lc_fail(err, LC_CORRUPT, "%s: out-of-order offset: expected=%llu actual=%llu", r.path, (unsigned long long)expected, (unsigned long long)c.offset);
-      expected += c.n_tx;
+    bool is_packed = r.plain_at != NULL;
+    if (st == LC_OK && wal_index_seek(&r, w->dir, first, UINT64_MAX, &n_indexed) && wal_read_commit(&r, &c, why) == WAL_COMMIT_OK)
+      s = (struct sequence){.expected = c.offset + c.n_tx, .epoch = c.epoch, .last_offset = c.offset, .last_checksum = c.checksum, .has_last = true};
+    while (st == LC_OK && (o = wal_read_commit(&r, &c, why)) == WAL_COMMIT_OK) {
+      if (step(&s, &c, r.path, err) == STEP_WRONG) st = err->status;
+      wal_index_note(&w->index, c.offset, c.position, r.at - c.position);
     }
-    if (st == LC_OK && o == COMMIT_BAD) {
-      if (intact_commit_behind(&r, expected)) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; intact commits follow it, so this is damage and not a torn tail", r.path, (unsigned long long)r.at, (unsigned long long)expected, why);
-      else lc_log(LC_LOG_WARN, "%s: torn tail cut off at byte %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)expected, why);
-    }
-    if (st == LC_OK) {
-      int rc = 0;
-      if (r.size < SEGMENT_HEADER_BYTES) rc = w->fs->write_at(w->fs->ctx, r.fd, segment_header, sizeof segment_header, 0);
-      if (rc == 0 && r.size > r.at) rc = w->fs->truncate(w->fs->ctx, r.fd, r.at);
-      if (rc == 0) rc = w->fs->sync(w->fs->ctx, r.fd); /* what was read must stay readable */
-      if (rc != 0) st = io_error(err, "sync", r.path, rc);
+    if (st == LC_OK && o == WAL_COMMIT_UNREAD) st = lc_fail(err, r.trouble, "%s at byte position %llu: %s", r.path, (unsigned long long)r.at, why);
+    if (st == LC_OK && o == WAL_COMMIT_BAD) {
+      if (is_packed) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
+      else if (wal_intact_commit_behind(&r, s.expected, s.epoch)) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; intact commits follow it, so this is damage and not a torn tail", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
+      else lc_log(LC_LOG_WARN, "%s: torn tail cut off at byte %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
     }
     if (st == LC_OK) {
-      w->next_offset = expected;
-      w->write_at = r.at;
-      w->fd = r.fd;
-      r.fd = -1;
+      w->next_offset = s.expected;
+      w->epoch = s.epoch;
+      bool is_other = is_packed || (r.header_bytes != WAL_COMMIT_HEADER_BYTES && r.at > WAL_SEGMENT_HEADER_BYTES);
+      if (!is_other) st = continue_at(w, &r, first, n_indexed, err);
+      else if (r.size > r.at) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
     }
-    reader_close(&r);
+    wal_reader_close(&r);
     return st;
   }
   return LC_OK;
+}
+
+/* What a crash left of compressing. */
+static void remove_parts(struct lc_wal *w) {
+  for (uint32_t i = 0; i < w->n_segments; i++) {
+    char part[WAL_PATH_BYTES];
+    wal_path(w->dir, w->segments[i], ".stdb.log.zst.tmp", part);
+    w->fs->unlink(w->fs->ctx, part);
+  }
 }
 
 static bool writers_join(void);
@@ -229,13 +199,13 @@ static void writers_queue(struct lc_wal *w);
 
 enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct lc_wal_options *options, struct lc_wal **out, struct lc_error *err) {
   struct lc_wal *w = lc_alloc_zero(1, sizeof *w);
-  char path[PATH_BYTES];
+  char path[WAL_PATH_BYTES];
   if (!w) return lc_fail(err, LC_NOMEM, "out of memory");
   w->fs = fs;
   w->options = *options;
   if (!w->options.max_segment_bytes) w->options.max_segment_bytes = 1ull << 30;
   if (!w->options.backlog_bytes) w->options.backlog_bytes = BACKLOG_BYTES;
-  w->fd = w->lock_fd = -1;
+  w->fd = w->lock_fd = w->index.fd = -1;
   pthread_mutex_init(&w->mutex, NULL);
   pthread_cond_init(&w->room, NULL);
   enum lc_status st = LC_OK;
@@ -243,15 +213,16 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
   if (snprintf(path, sizeof path, "%s/clog", dir) >= (int)sizeof path - 64) st = lc_fail(err, LC_LIMIT, "path %s is too long", dir);
   else if (!(w->dir = lc_strdup_n(path, strlen(path)))) st = lc_fail(err, LC_NOMEM, "out of memory");
   snprintf(path, sizeof path, "%s/db.lock", dir);
-  if (st == LC_OK && (rc = fs->make_dir(fs->ctx, w->dir)) != 0) st = io_error(err, "create folder", w->dir, rc);
+  if (st == LC_OK && (rc = fs->make_dir(fs->ctx, w->dir)) != 0) st = wal_io_error(err, "create folder", w->dir, rc);
   if (st == LC_OK && (w->lock_fd = fs->lock(fs->ctx, path)) < 0)
-    st = w->lock_fd == -EWOULDBLOCK ? lc_fail(err, LC_CONFLICT, "commitlog directory is locked: failed to lock %s: another process has it", path) : io_error(err, "lock", path, w->lock_fd);
-  if (st == LC_OK && (rc = fs->list(fs->ctx, w->dir, on_name, w)) != 0) st = io_error(err, "list", w->dir, rc);
+    st = w->lock_fd == -EWOULDBLOCK ? lc_fail(err, LC_CONFLICT, "commitlog directory is locked: failed to lock %s: another process has it", path) : wal_io_error(err, "lock", path, w->lock_fd);
+  if (st == LC_OK && (rc = fs->list(fs->ctx, w->dir, on_name, w)) != 0) st = wal_io_error(err, "list", w->dir, rc);
   if (st == LC_OK && w->failed) st = lc_fail(err, LC_NOMEM, "out of memory");
   if (w->n_segments > 1) qsort(w->segments, w->n_segments, sizeof *w->segments, by_number);
+  if (st == LC_OK) remove_parts(w);
   if (st == LC_OK) st = open_newest(w, err);
-  if (st == LC_OK && w->fd < 0 && (rc = create_segment(w, 0)) != 0) st = io_error(err, "create a segment in", w->dir, rc);
-  if (st == LC_OK && (rc = fs->sync_dir(fs->ctx, dir)) != 0) st = io_error(err, "sync folder", dir, rc);
+  if (st == LC_OK && w->fd < 0 && (rc = create_segment(w, w->next_offset)) != 0) st = wal_io_error(err, "create a segment in", w->dir, rc);
+  if (st == LC_OK && (rc = fs->sync_dir(fs->ctx, dir)) != 0) st = wal_io_error(err, "sync folder", dir, rc);
   atomic_init(&w->durable_end, w->next_offset);
   w->batch_first = w->next_offset;
   if (st == LC_OK && !writers_join()) st = lc_fail(err, LC_IO, "cannot start a log writer thread");
@@ -270,26 +241,37 @@ enum lc_status lc_wal_replay(struct lc_wal *w, uint64_t from_offset,
   enum lc_status st = LC_OK;
   uint32_t start = 0;
   while (start + 1 < w->n_segments && w->segments[start + 1] <= from_offset) start++; /* what is wholly before is not needed */
-  uint64_t expected = w->n_segments ? w->segments[start] : 0;
+  struct sequence s = {.expected = w->n_segments ? w->segments[start] : 0};
   for (uint32_t i = start; i < w->n_segments && st == LC_OK; i++) {
-    struct reader r;
-    struct commit c;
-    char why[256] = "";
-    enum outcome o;
-    st = reader_open(w, w->segments[i], &r, err);
-    if (st == LC_OK && i + 1 == w->n_segments) r.size = w->write_at < r.size ? w->write_at : r.size;
-    while (st == LC_OK && (o = read_commit(&r, &c, why, sizeof why)) != COMMIT_END) {
-      size_t used = 0;
-      if (o == COMMIT_BAD && i + 1 < w->n_segments && w->segments[i + 1] == expected) break; /* a torn tail that a newer segment replaced */
-      if (o == COMMIT_BAD) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)expected, why);
-      else if (c.offset != expected) st = lc_fail(err, LC_CORRUPT, "%s: out-of-order commit: expected-offset=%llu actual-offset=%llu", r.path, (unsigned long long)expected, (unsigned long long)c.offset);
-      if (st != LC_OK) break;
-      expected += c.n_tx;
-      if (c.offset < from_offset) continue;
-      st = fn(ctx, c.offset, lc_slice(r.bytes.data + r.header_bytes, c.len), c.n_tx, &used, err);
-      if (st == LC_OK && used != c.len) st = lc_fail(err, LC_CORRUPT, "%s: commit of offset %llu: expected records of %u bytes, found %zu", r.path, (unsigned long long)c.offset, c.len, used);
+    char path[WAL_PATH_BYTES], why[WAL_WHY_BYTES];
+    struct wal_reader r;
+    struct wal_commit c;
+    enum wal_outcome o;
+    uint32_t n_good;
+    wal_path(w->dir, w->segments[i], ".stdb.log", path);
+    st = wal_reader_open(w->fs, path, &r, err);
+    bool is_last = i + 1 == w->n_segments;
+    if (st == LC_OK && is_last && w->fd >= 0) r.size = w->write_at < r.size ? w->write_at : r.size;
+    if (st == LC_OK && i == start && from_offset > s.expected && wal_index_seek(&r, w->dir, w->segments[i], from_offset, &n_good) && wal_read_commit(&r, &c, why) == WAL_COMMIT_OK) {
+      s.expected = c.offset;
+      r.at = c.position;
     }
-    reader_close(&r);
+    while (st == LC_OK && (o = wal_read_commit(&r, &c, why)) != WAL_COMMIT_END) {
+      size_t used = 0;
+      if (o == WAL_COMMIT_UNREAD) st = lc_fail(err, r.trouble, "%s at byte position %llu: %s", r.path, (unsigned long long)r.at, why);
+      if (o == WAL_COMMIT_BAD && !is_last && w->segments[i + 1] == s.expected) break; /* a torn tail that a newer segment replaced */
+      if (o == WAL_COMMIT_BAD) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
+      if (st != LC_OK) break;
+      enum step next = step(&s, &c, r.path, err);
+      if (next == STEP_WRONG) {
+        st = LC_CORRUPT;
+        break;
+      }
+      if (next == STEP_REPEATED || c.offset < from_offset) continue;
+      st = fn(ctx, c.offset, c.records, c.n_tx, &used, err);
+      if (st == LC_OK && used != c.records.len) st = lc_fail(err, LC_CORRUPT, "%s: commit of offset %llu: expected records of %zu bytes, found %zu", r.path, (unsigned long long)c.offset, c.records.len, used);
+    }
+    wal_reader_close(&r);
   }
   return st;
 }
@@ -299,21 +281,37 @@ uint64_t lc_wal_first_offset(const struct lc_wal *w) { return w->n_segments ? w-
 enum lc_status lc_wal_retain(struct lc_wal *w, uint64_t from_offset, struct lc_error *err) {
   const struct lc_fs *fs = w->fs;
   for (;;) {
-    char path[PATH_BYTES];
+    char path[WAL_PATH_BYTES];
     pthread_mutex_lock(&w->mutex);
     bool whole = w->n_segments > 1 && w->segments[1] <= from_offset;
     uint64_t first = w->n_segments ? w->segments[0] : 0;
     pthread_mutex_unlock(&w->mutex);
     if (!whole) return LC_OK;
-    segment_path(w, first, path, "");
+    wal_path(w->dir, first, ".stdb.ofs", path);
+    fs->unlink(fs->ctx, path); /* before its segment, so that none is left alone; the segment does without */
+    wal_path(w->dir, first, ".stdb.log", path);
     int rc = fs->unlink(fs->ctx, path);
-    if (rc != 0 && rc != -ENOENT) return io_error(err, "remove", path, rc);
+    if (rc != 0 && rc != -ENOENT) return wal_io_error(err, "remove", path, rc);
     rc = fs->sync_dir(fs->ctx, w->dir); /* each by itself: what is left never has a hole */
-    if (rc != 0) return io_error(err, "sync folder", w->dir, rc);
+    if (rc != 0) return wal_io_error(err, "sync folder", w->dir, rc);
     pthread_mutex_lock(&w->mutex);
     w->n_segments--;
     memmove(w->segments, w->segments + 1, w->n_segments * sizeof *w->segments);
     pthread_mutex_unlock(&w->mutex);
+  }
+}
+
+enum lc_status lc_wal_compress(struct lc_wal *w, uint64_t offset, const atomic_bool *cancel, struct lc_error *err) {
+  for (;;) {
+    uint64_t first = 0;
+    bool found = false;
+    pthread_mutex_lock(&w->mutex);
+    for (uint32_t i = 0; !found && i + 1 < w->n_segments && w->segments[i + 1] <= offset; i++) found = (first = w->segments[i]) >= w->compressed_before;
+    pthread_mutex_unlock(&w->mutex);
+    if (!found) return LC_OK;
+    enum lc_status st = wal_compress_segment(w->fs, w->dir, first, cancel, err);
+    if (st != LC_OK) return st;
+    w->compressed_before = first + 1;
   }
 }
 
@@ -322,9 +320,9 @@ enum lc_status lc_wal_retain(struct lc_wal *w, uint64_t from_offset, struct lc_e
 uint64_t lc_wal_append(struct lc_wal *w, struct lc_slice payload) {
   size_t start = w->batch.len;
   lc_assert(payload.len < MAX_PAYLOAD_BYTES);
-  if (!lc_buf_reserve(&w->batch, COMMIT_HEADER_BYTES + payload.len + CRC_BYTES)) lc_panic("out of memory for the log record of transaction %llu", (unsigned long long)w->next_offset);
+  if (!lc_buf_reserve(&w->batch, WAL_COMMIT_HEADER_BYTES + payload.len + WAL_CRC_BYTES)) lc_panic("out of memory for the log record of transaction %llu", (unsigned long long)w->next_offset);
   lc_buf_u64(&w->batch, w->next_offset);
-  lc_buf_u64(&w->batch, 0);
+  lc_buf_u64(&w->batch, w->epoch);
   lc_buf_u16(&w->batch, 1);
   lc_buf_u32(&w->batch, (uint32_t)payload.len);
   lc_buf_slice_append(&w->batch, payload);
@@ -401,12 +399,14 @@ static int write_batch(struct lc_wal *w, struct lc_slice batch, uint64_t first) 
     while (end < batch.len && w->write_at + (end - done) < w->options.max_segment_bytes) {
       uint32_t len;
       memcpy(&len, batch.data + end + 18, 4);
-      end += COMMIT_HEADER_BYTES + (size_t)len + CRC_BYTES;
-      first++;
+      size_t total = WAL_COMMIT_HEADER_BYTES + (size_t)len + WAL_CRC_BYTES;
+      wal_index_note(&w->index, first++, w->write_at + (end - done), total);
+      end += total;
     }
     int rc = fs->write_at(fs->ctx, w->fd, batch.data + done, end - done, w->write_at);
     if (rc == 0) rc = fs->sync(fs->ctx, w->fd);
     if (rc != 0) return rc;
+    wal_index_flush(&w->index);
     w->write_at += end - done;
     done = end;
   }
@@ -547,6 +547,7 @@ void lc_wal_close(struct lc_wal *w) {
     writers_leave();
   }
   if (w->fd >= 0) w->fs->close(w->fs->ctx, w->fd);
+  wal_index_end(&w->index);
   if (w->lock_fd >= 0) w->fs->close(w->fs->ctx, w->lock_fd);
   lc_buf_free(&w->batch);
   lc_buf_free(&w->waiting);

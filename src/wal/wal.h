@@ -42,6 +42,9 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
 uint64_t lc_wal_first_offset(const struct lc_wal *wal);                /* where the log begins; before anything is appended */
 /* Removes the segments whose transactions are all before from_offset, the oldest first and never the newest. Any thread, one at a time. LC_IO. */
 enum lc_status lc_wal_retain(struct lc_wal *wal, uint64_t from_offset, struct lc_error *err);
+/* Compresses the segments strictly before the one with that offset (spec/06 §10.6); who retains does not do so meanwhile. cancel (may be NULL): LC_CLOSED once it
+ * is true. After an error all segments are as they were or compressed. */
+enum lc_status lc_wal_compress(struct lc_wal *wal, uint64_t offset, const atomic_bool *cancel, struct lc_error *err);
 /* Calls fn for every commit from from_offset on: its first offset, its records, how many transactions; fn says how many bytes it used, which must be all. */
 enum lc_status lc_wal_replay(struct lc_wal *wal, uint64_t from_offset,
                              enum lc_status (*fn)(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err), void *ctx,
