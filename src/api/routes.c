@@ -269,6 +269,7 @@ static const struct route routes[] = {
     {"/v1/database/:/names", M_PUT, L_DATABASE, NULL, route_put_names},
     {"/v1/database/:/lock", M_POST, L_DATABASE, NULL, route_lock},
     {"/v1/database/:/unlock", M_POST, L_DATABASE, NULL, route_unlock},
+    {"/v1/database/:/pre_publish", M_POST, L_DATABASE, NULL, route_pre_publish},
     {"/v1/database/:/reset", M_PUT, L_DATABASE, NULL, route_reset},
     {"/v1/database/:/identity", M_GET, L_AUTH, route_identity_of, NULL},
     {"/v1/database/:/subscribe", M_GET, L_AUTH, ws_upgrade, NULL},
@@ -330,7 +331,7 @@ size_t routes_body_limit(void *ctx, struct lc_conn *conn, const struct lc_http_r
   const struct route *found;
   struct lc_slice params[2];
   methods_of(r->path, method_bit(r->method), &found, params);
-  return found && (found->run == route_publish || found->run_database == route_reset || found->run_database == route_handler) ? PROGRAM_MAX_BYTES : BODY_MAX_BYTES;
+  return found && (found->run == route_publish || found->run_database == route_pre_publish || found->run_database == route_reset || found->run_database == route_handler) ? PROGRAM_MAX_BYTES : BODY_MAX_BYTES;
 }
 
 static void answer_methods(struct request *q, unsigned allowed, bool options) {

@@ -1,5 +1,5 @@
 /* Owns: publishing and resetting (spec/04 §3.1, §3.3): parameters, names, permissions; first publishes and resets on threads of their own,
- * updates inside the running database.
+ * updates compiled there too and then run inside the running database, as their plans are (§3.2).
  *
  * Invariants: one first publish or reset at a time per server (publish_lock); a database exists for others only after its first publish
  * succeeded and the control database has it; a reset leaves the old database alone until the new one stands. Callers: routes.c.
@@ -16,7 +16,10 @@ struct publish {
   struct answer *answer;
   struct lc_auth_claims claims;
   struct lc_buf program, name;          /* name: as in the URL */
-  bool has_name, is_reset;
+  bool has_name, is_reset, is_plan;     /* is_plan: nothing is changed, only said */
+  enum lc_plan_style style;
+  struct lc_db_update_policy policy;
+  struct lc_module *module;             /* update, plan: the new program */
   struct lc_identity id;
   uint8_t kind;
   struct database *database;            /* update, reset: with a reference */
@@ -26,6 +29,7 @@ static void publish_free(struct publish *p) {
   lc_auth_claims_release(&p->claims);
   lc_buf_free(&p->program);
   lc_buf_free(&p->name);
+  lc_module_unref(p->module);
   database_unref(p->database);
   lc_free(p);
 }
@@ -37,6 +41,27 @@ static void finish(struct publish *p, uint64_t offset) {
 static void finish_text(struct publish *p, uint16_t status, const char *text) {
   answer_text(p->answer, status, text);
   finish(p, UINT64_MAX);
+}
+
+/* "0x" and the least digits of the little-endian number (spec/04 §1). */
+static void hash_json(const struct lc_hash *hash, char out[67]) {
+  uint8_t reversed[32];
+  char digits[65];
+  for (int i = 0; i < 32; i++) reversed[i] = hash->bytes[31 - i];
+  lc_hex_encode(reversed, 32, digits);
+  const char *first = digits;
+  while (*first == '0' && first[1]) first++;
+  snprintf(out, 67, "0x%s", first);
+}
+static bool parse_hash_json(struct lc_slice text, struct lc_hash *out) {
+  char digits[65];
+  uint8_t reversed[32];
+  if (text.len < 3 || text.len > 66 || memcmp(text.data, "0x", 2) != 0) return false;
+  memset(digits, '0', 64);
+  memcpy(digits + 64 - (text.len - 2), text.data + 2, text.len - 2);
+  if (!lc_hex_decode(digits, 64, reversed)) return false;
+  for (int i = 0; i < 32; i++) out->bytes[i] = reversed[31 - i];
+  return true;
 }
 
 static void answer_success(struct publish *p, const char *op) {
@@ -57,17 +82,44 @@ static void answer_success(struct publish *p, const char *op) {
 static void run_update(struct lc_db *db, void *arg) {
   struct publish *p = arg;
   struct lc_error err = {0};
+  struct lc_buf reasons = {0};
   uint64_t offset = UINT64_MAX;
-  enum lc_status st = lc_db_update(db, lc_buf_slice(&p->program), p->kind, &offset, &err);
+  enum lc_status st = lc_db_update(db, p->module, lc_buf_slice(&p->program), p->kind, &p->policy, &reasons, &offset, &err);
   if (st == LC_OK) {
     answer_success(p, "updated");
-  } else if (st == LC_CONFLICT || st == LC_UNSUPPORTED) {
-    lc_fail_context(&err, "Database update rejected");
-    answer_text(p->answer, 400, err.text);
+  } else if (st == LC_UNSUPPORTED && reasons.len) {
+    answer_text(p->answer, 400, "Database update rejected: ");
+    lc_buf_slice_append(&p->answer->body, lc_buf_slice(&reasons));
+  } else {
+    if (st != LC_NOMEM && st != LC_IO) lc_fail_context(&err, "Failed to create or update the database");
+    answer_text(p->answer, st == LC_NOMEM || st == LC_IO ? 500 : 400, err.text);
+  }
+  lc_buf_free(&reasons);
+  finish(p, st == LC_OK ? offset : UINT64_MAX);
+}
+static void run_plan(struct lc_db *db, void *arg) {
+  struct publish *p = arg;
+  struct lc_error err = {0};
+  struct lc_db_update_plan plan = {0};
+  struct lc_buf *b = &p->answer->body;
+  enum lc_status st = lc_db_plan_update(db, p->module, p->style, &plan, &err);
+  if (st == LC_OK || st == LC_UNSUPPORTED) {
+    lc_buf_clear(b);
+    lc_buf_str(b, st == LC_OK ? "{\"AutoMigrate\":{\"migrate_plan\":" : "{\"ManualMigrate\":{\"reason\":");
+    lc_json_escape(b, lc_buf_slice(&plan.text));
+    if (st == LC_OK) {
+      char token[67];
+      hash_json(&plan.token, token);
+      lc_buf_printf(b, ",\"break_clients\":%s,\"token\":\"%s\"", plan.breaks_clients ? "true" : "false", token);
+    }
+    lc_buf_printf(b, ",\"major_version_upgrade\":%s}}", plan.major_upgrade ? "true" : "false");
+    p->answer->content_type = "application/json";
+    if (!lc_buf_ok(b)) answer_text(p->answer, 500, "out of memory");
   } else {
     answer_text(p->answer, 500, err.text);
   }
-  finish(p, st == LC_OK ? offset : UINT64_MAX);
+  lc_buf_free(&plan.text);
+  finish(p, UINT64_MAX);
 }
 /* On a network thread: has fn(p) run by the holder of the database's baton. */
 static void submit(struct lc_net_thread *t, struct publish *p, void (*fn)(struct lc_db *, void *)) {
@@ -86,7 +138,7 @@ static void on_update_task(struct lc_net_thread *t, struct lc_net_task *task) {
     finish_text(p, 503, "the server is stopping");
     return;
   }
-  submit(t, p, run_update);
+  submit(t, p, p->is_plan ? run_plan : run_update);
   lc_net_wake(lc_net_thread_net(t), lc_net_thread_index(t));
 }
 
@@ -147,27 +199,37 @@ static void reset(struct publish *p) {
   finish(p, UINT64_MAX);
 }
 
+/* A publish that has a database already: compiles, then goes on where the database runs. */
+static void update(struct publish *p) {
+  struct lc_error err = {0};
+  enum lc_status st = LC_OK;
+  if (memcmp(&p->database->owner, &p->claims.identity, sizeof p->database->owner) != 0) {
+    not_authorized(&err, &p->claims.identity, &p->id, "update database");
+    finish_text(p, 403, err.text);
+  } else if ((st = p->database->db ? lc_db_load_program(p->database->db, lc_buf_slice(&p->program), p->kind, &p->module, &err) : lc_fail(&err, LC_IO, "error starting database: %s", p->database->error)) != LC_OK) {
+    p->module = NULL;
+    finish_text(p, 500, err.text);
+  } else {
+    p->task.run = on_update_task;
+    lc_net_post(atomic_load(&p->server->net), p->answer->ref.thread, &p->task);
+  }
+}
+
 static void *publish_main(void *arg) {
   struct publish *p = arg;
   struct server *s = p->server;
-  pthread_mutex_lock(&s->publish_lock);
-  struct database *other = p->is_reset ? NULL : server_database(s, &p->id);
-  if (p->is_reset) {
+  if (!p->database) { /* somebody may publish it while we wait: ours is an update then */
+    pthread_mutex_lock(&s->publish_lock);
+    p->database = server_database(s, &p->id);
+    if (!p->database) create(p), p = NULL;
+    pthread_mutex_unlock(&s->publish_lock);
+  } else if (p->is_reset) {
+    pthread_mutex_lock(&s->publish_lock);
     reset(p);
-  } else if (!other) {
-    create(p);
-  } else { /* somebody has published it while we waited: ours is an update */
-    p->database = other;
-    struct lc_error err;
-    if (memcmp(&other->owner, &p->claims.identity, sizeof other->owner) != 0) {
-      not_authorized(&err, &p->claims.identity, &p->id, "update database");
-      finish_text(p, 403, err.text);
-    } else {
-      p->task.run = on_update_task;
-      lc_net_post(atomic_load(&s->net), p->answer->ref.thread, &p->task);
-    }
+    p = NULL;
+    pthread_mutex_unlock(&s->publish_lock);
   }
-  pthread_mutex_unlock(&s->publish_lock);
+  if (p) update(p);
   server_worker_ends(s);
   return NULL;
 }
@@ -193,9 +255,10 @@ static void run_fetch_program(struct lc_db *db, void *arg) {
 /* ---- parameters ---- */
 
 struct params {
-  bool clear, has_host_type, has_policy, break_clients, has_token, has_parent, has_organization, has_replicas;
+  bool clear, has_host_type, has_policy, break_clients, has_token, has_parent, has_organization, has_replicas, no_color;
   uint8_t kind;
   uint64_t replicas;
+  struct lc_hash token;
   struct lc_buf parent, organization;
 };
 static void params_free(struct params *x) {
@@ -250,8 +313,8 @@ static uint16_t read_choice(struct lc_slice v, const char *key, const char *firs
 }
 
 static uint16_t read_params(const struct lc_http_request *r, struct params *x, struct lc_error *err) {
-  static const char *const keys[] = {"num_replicas", "host_type", "policy", "token", "parent", "organization", "org", "update_confirmation_timeout"};
-  enum { REPLICAS, HOST_TYPE, POLICY, TOKEN, PARENT, ORGANIZATION, ORG, TIMEOUT, N };
+  static const char *const keys[] = {"num_replicas", "host_type", "policy", "token", "parent", "organization", "org", "update_confirmation_timeout", "style", "pretty_print_style"};
+  enum { REPLICAS, HOST_TYPE, POLICY, TOKEN, PARENT, ORGANIZATION, ORG, TIMEOUT, STYLE, PRINT_STYLE, N };
   if (!routes_query_bool(r, "clear", &x->clear, err)) return 400;
   uint16_t status = 0;
   for (int i = 0; i < N && !status; i++) {
@@ -271,7 +334,12 @@ static uint16_t read_params(const struct lc_http_request *r, struct params *x, s
         x->kind = is_second ? LC_PROGRAM_JS : LC_PROGRAM_WASM;
         break;
       case POLICY: status = read_choice(text, keys[i], "Compatible", "BreakClients", &x->break_clients, err); break;
-      case TOKEN: x->has_token = true; break;
+      case TOKEN:
+        x->has_token = true;
+        if (!parse_hash_json(text, &x->token)) status = bad_query(err, keys[i], "a hash such as `0x1f` is wanted");
+        break;
+      case STYLE:
+      case PRINT_STYLE: status = read_choice(text, keys[i], "AnsiColor", "NoColor", &x->no_color, err); break; /* the second is what the reference's command line sends */
       case TIMEOUT:
         if (!is_duration(text)) status = bad_query(err, keys[i], "a duration such as `5s` or `1m 30s` is wanted");
         break;
@@ -349,6 +417,7 @@ static uint16_t prepare(struct request *q, struct publish *p, const struct param
   struct lc_identity other;
   uint16_t status = 0;
   p->kind = x->kind;
+  p->policy = (struct lc_db_update_policy){.break_clients = x->break_clients, .token = x->token};
   if (x->clear && !name.len) return lc_fail(err, LC_INVALID, "Clear database requires database name or identity"), 400;
   if (!name.len) {
     lc_auth_fresh_identity(s->auth, &p->id);
@@ -409,7 +478,6 @@ void route_publish(struct request *q) {
   if (!status && (!lc_buf_ok(&p->program) || !lc_buf_ok(&p->name))) status = 500, lc_fail(&err, LC_NOMEM, "out of memory");
   params_free(&x);
   if (status) refuse(q, p, status, &err);
-  else if (p->database && !p->is_reset) submit(lc_conn_thread(q->conn), p, run_update);
   else start_publishing(p);
 }
 
@@ -435,4 +503,23 @@ void route_reset(struct request *q, struct database *d) {
   if (status) refuse(q, p, status, &err);
   else if (p->program.len) start_publishing(p);
   else submit(lc_conn_thread(q->conn), p, run_fetch_program);
+}
+
+void route_pre_publish(struct request *q, struct database *d) {
+  struct lc_error err = {0};
+  struct params x = {.kind = LC_PROGRAM_WASM};
+  struct publish *p = publish_new(q);
+  if (!p) return;
+  p->is_plan = true;
+  p->id = d->identity;
+  p->database = d;
+  database_ref(d);
+  uint16_t status = read_params(q->r, &x, &err);
+  p->kind = x.kind;
+  p->style = x.no_color ? LC_PLAN_NO_COLOR : LC_PLAN_ANSI_COLOR;
+  if (!status && !request_is_owner(q, d)) not_authorized(&err, &q->claims.identity, &d->identity, "update database"), status = 403;
+  if (!status && !lc_buf_ok(&p->program)) status = 500, lc_fail(&err, LC_NOMEM, "out of memory");
+  params_free(&x);
+  if (status) refuse(q, p, status, &err);
+  else start_publishing(p);
 }

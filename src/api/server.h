@@ -193,6 +193,7 @@ void route_sql(struct request *q, struct database *d);
 void route_schema(struct request *q, struct database *d);
 void route_logs(struct request *q, struct database *d);
 void route_publish(struct request *q);
+void route_pre_publish(struct request *q, struct database *d);
 void route_reset(struct request *q, struct database *d);
 void route_handler(struct request *q, struct database *d); /* routes_handlers.c: routes of the module */
 /* routes_names.c: names, locks, deletion */
@@ -235,7 +236,8 @@ struct ws_client {
   atomic_bool is_admitted;  /* client_connected has succeeded */
   bool is_json, is_light;   /* protocol v1: answers are text; no reducer information about others' calls */
 };
-enum { FRAME_ABORT = 0xffffffffu }; /* length that asks for the connection to be dropped */
+enum { FRAME_ABORT = 0xffffffffu, FRAME_DISMISS = 0xfffffffeu }; /* lengths that ask for the connection to be dropped, or closed because the module has changed */
+void ws_dismissed(struct lc_db_client *base);
 extern const struct lc_db_client_ops ws_v1_ops, ws_v2_ops;
 /* Decodes client messages into `batch`; false: *err says what the close reason is. */
 bool ws_v2_decode(struct ws_client *c, struct lc_slice payload, struct lc_db_batch *batch, struct lc_error *err);

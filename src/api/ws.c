@@ -197,6 +197,12 @@ void ws_closed(struct lc_conn *conn) {
   lc_net_wake(lc_net_thread_net(lc_conn_thread(conn)), lc_net_thread_index(lc_conn_thread(conn)));
 }
 
+void ws_dismissed(struct lc_db_client *base) {
+  struct ws_client *c = (struct ws_client *)base;
+  c->frame_at = base->out.len;
+  lc_buf_u32(&base->out, FRAME_DISMISS);
+}
+
 static void deliver(struct lc_net_thread *t, const struct lc_db_outbox_entry *e) {
   struct ws_client *c = (struct ws_client *)e->client;
   struct lc_conn *conn = t ? lc_conn_from_ref(t, c->at.ref) : NULL;
@@ -205,6 +211,10 @@ static void deliver(struct lc_net_thread *t, const struct lc_db_outbox_entry *e)
     uint32_t n = lc_read_u32(&r);
     if (n == FRAME_ABORT) {
       lc_conn_finish(conn);
+      break;
+    }
+    if (n == FRAME_DISMISS) {
+      lc_ws_close(conn, 1001, lc_slice_str("module exited"));
       break;
     }
     struct lc_slice frame = lc_slice(lc_read_raw(&r, n), n);

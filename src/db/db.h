@@ -48,6 +48,8 @@ struct lc_db_client_ops {
   /* Answer to DISCONNECT, which api submits exactly once for every client it submitted CONNECT for (also when that failed), as its
    * last operation. db will not touch c again except to deliver its last outbox entry (closed == true); free it then. */
   void (*closed)(struct lc_db_client *c);
+  /* The program has changed so that what the client knows is wrong: it is to be sent away with code 1001, `module exited` (spec/06 §16). */
+  void (*dismissed)(struct lc_db_client *c);
   /* Several sets at one offset (spec/07 §6.1), each with its rows or its error; nothing comes between. NULL where the protocol has no such request. */
   void (*batch_begins)(struct lc_db_client *c, const struct lc_db_op *op);
   void (*batch_set)(struct lc_db_client *c, uint64_t query_set_id, const struct lc_query_rows *rows, uint32_t n, const char *error_text);
@@ -182,8 +184,19 @@ enum lc_status lc_db_start_http_handler(struct lc_db *db, const struct lc_db_pro
 void lc_db_log_bad_call(struct lc_db *db, struct lc_slice function, const char *kind, bool exists);
 /* HTTP SQL statement: appends the result JSON object of spec/04 §3.7 (schema, rows, total_duration_micros, stats) to out. *tx_offset as above. */
 enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_error *err);
-/* New program for a published database: keeps connections; failing leaves the old one running (spec/06 §16). *tx_offset as above. */
-enum lc_status lc_db_update(struct lc_db *db, struct lc_slice program, uint8_t program_kind, uint64_t *tx_offset, struct lc_error *err);
+/* New program for a published database, loaded by lc_db_load_program: keeps connections and subscriptions unless the migration breaks clients, who are
+ * dismissed then. Failing leaves the old one running (spec/06 §16). *tx_offset as above. LC_UNSUPPORTED: there is no automatic migration, *reasons has why;
+ * LC_DENIED: the policy forbids it; others: *err. */
+struct lc_db_update_policy { bool break_clients; struct lc_hash token; }; /* the token counts if clients may break: it says which change was agreed to */
+enum lc_status lc_db_update(struct lc_db *db, struct lc_module *module, struct lc_slice program, uint8_t program_kind, const struct lc_db_update_policy *policy, struct lc_buf *reasons, uint64_t *tx_offset,
+                            struct lc_error *err);
+/* What an update would do. LC_UNSUPPORTED: no automatic migration; text is why. */
+struct lc_db_update_plan { struct lc_buf text; struct lc_hash token; bool breaks_clients, major_upgrade; };
+enum lc_status lc_db_plan_update(struct lc_db *db, struct lc_module *module, enum lc_plan_style style, struct lc_db_update_plan *out, struct lc_error *err);
+/* Compiles and describes a program for this database; any thread, without the baton. */
+enum lc_status lc_db_load_program(struct lc_db *db, struct lc_slice program, uint8_t program_kind, struct lc_module **out, struct lc_error *err);
+/* What agrees to a change that breaks clients (spec/04 §3.2). Any thread. */
+void lc_db_migration_token(const struct lc_identity *database, const struct lc_hash *old_program, const struct lc_hash *new_program, struct lc_hash *out);
 /* Last n lines of the module log (n == 0: all) appended to out (JSON lines, spec/04 §3.8). Any thread. */
 enum lc_status lc_db_logs(struct lc_db *db, uint64_t n_lines, struct lc_buf *out, struct lc_error *err);
 /* Follower of the module log: fn is called with each new line (baton holder or any thread that logs); remove with the same pair. */

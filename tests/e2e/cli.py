@@ -194,7 +194,7 @@ def publish_call_sql_logs():
         h.run('publish', 'm2', '-b', wasm, '-c', stdin='n\n').expect(0, like(f'.*{re.escape(destroy)}Aborted\\.\n'), '')
         assert h.run('sql', 'm2', 'SELECT id FROM person').out.count('\n') == 5
         chat = module('chat')
-        h.run('publish', 'm2', '-b', chat, '-y').expect(1, like('.*'), like('Error: Database update rejected: Cannot remove table `counter`: table contains data[.].*'))
+        h.run('publish', 'm2', '-b', chat, '-y').expect(1, like('.*'), like('Error: Failed to create or update the database: Cannot remove table `counter`: table contains data[.].*'))
         h.run('publish', 'm2', '-b', chat, '--delete-data', stdin='y\n').expect(0, like(f'.*{re.escape(destroy)}Publishing module\\.\\.\\.\nUpdated database with name: m2, identity: {identity}\n'), '')
         h.run('call', 'm2', 'set_name', 'Ada').expect(0, '', '')
         h.run('publish', 'm2', '-b', chat, '-y', '--clear-database').expect(0)

@@ -108,7 +108,7 @@ def changes_under_load():
         def use():
             while not stop.is_set():
                 try:
-                    c = opened(s, 'd', V3, query='confirmed=true')
+                    c = opened(s, 'd', V3, query='confirmed=true&compression=None')
                     c.send(subscribe(1, 1, 'SELECT * FROM counter'))
                     while not stop.is_set():
                         c.send(b''.join(call(i, 'increment', u32(0)) for i in range(10)))
@@ -285,12 +285,12 @@ def confirmed_order():
     """Confirmed clients hear of everything in the order in which it happened, whatever the log does meanwhile."""
     with Server() as s:
         s.publish('d', module('e2e-2.14'), s.identity()['token'])
-        watcher = opened(s, 'd', V3, query='confirmed=true')
+        watcher = opened(s, 'd', V3, query='confirmed=true&compression=None')
         watcher.send(subscribe(1, 1, 'SELECT * FROM counter'))
         watcher.expect(sub_applied(1, 1, ('counter', rows(counter(0, 0)))))
         n, n_clients, burst = int(os.environ.get('STEPS', '20000')), 4, 5
         def load():
-            c, sent, got = opened(s, 'd', V3, query='confirmed=true'), 0, 0
+            c, sent, got = opened(s, 'd', V3, query='confirmed=true&compression=None'), 0, 0
             while got < n // n_clients:
                 while sent < n // n_clients and sent - got < 40:
                     c.send(b''.join(call(sent + i, 'increment', u32(0)) for i in range(burst)))

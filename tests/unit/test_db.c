@@ -388,7 +388,7 @@ static void test_failing_log(void **state) {
     assert_int_equal(lc_db_http_sql(bad, &owner, lc_slice_str("SELECT * FROM player"), &out, &offset, &err), LC_IO);
     assert_string_equal(err.text, lc_db_failure(bad));
     assert_int_equal(lc_db_http_connect(bad, &a.identity, lc_slice(NULL, 0), &conn, &err), LC_IO);
-    assert_int_equal(lc_db_update(bad, lc_slice_str("x"), 0, &offset, &err), LC_IO);
+    assert_int_equal(lc_db_update(bad, NULL, lc_slice_str("x"), 0, &(struct lc_db_update_policy){0}, &out, &offset, &err), LC_IO);
     connect_and_add(good, &b, 1); /* the other one goes on */
     assert_true(lc_db_run(good));
     await_durable(good);
@@ -468,11 +468,36 @@ static int restore_handlers(void) { /* the test runner replaces the handlers tha
   return 0;
 }
 
+/* Vectors of spec/04 §3.2 and spec/06 §16. */
+static void migration_tokens(void **state) {
+  (void)state;
+  static const struct { uint8_t fill[3]; const char *token; } vectors[] = {
+      {{0, 0, 0}, "3f9085de3375b48c8374a2ef2bbf70b786d8c2b30878d96c07f0bc7e8209e88c"},
+      {{1, 2, 3}, "177300d26552f0de01294b00ed948ce0e18a20f6651009ead9eda7acf92dad21"}};
+  struct lc_identity id;
+  struct lc_hash old, new, token;
+  char hex[65];
+  for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+    memset(&id, vectors[i].fill[0], sizeof id);
+    memset(&old, vectors[i].fill[1], sizeof old);
+    memset(&new, vectors[i].fill[2], sizeof new);
+    lc_db_migration_token(&id, &old, &new, &token);
+    lc_hex_encode(token.bytes, 32, hex);
+    assert_string_equal(hex, vectors[i].token);
+  }
+  assert_true(lc_identity_parse(lc_slice_str("c20035600353a2e93544d898c6ed0eac323e200c0468300f22958f8b472a265d"), &id));
+  lc_keccak256(lc_slice_str("old"), old.bytes);
+  lc_keccak256(lc_slice_str("new"), new.bytes);
+  lc_db_migration_token(&id, &old, &new, &token);
+  lc_hex_encode(token.bytes, 32, hex);
+  assert_string_equal(hex, "dac1f240b8256d4a99f9bdbaa6db218bc2721af535277a00e60c09122e8e3014");
+}
+
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   if (lc_host_init(&err) != LC_OK) return 1;
   for (int i = 0; i < 4; i++) sigaction(trap_signals[i], NULL, &wasmtime_handlers[i]);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots), cmocka_unit_test(test_failing_log), cmocka_unit_test(test_slow_disk)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(migration_tokens), cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots), cmocka_unit_test(test_failing_log), cmocka_unit_test(test_slow_disk)};
   int rc = cmocka_run_group_tests(tests, NULL, NULL);
   lc_host_shutdown();
   return rc;
