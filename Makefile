@@ -14,6 +14,7 @@ COMMON := -std=gnu17 -D_GNU_SOURCE -g -fno-omit-frame-pointer -Isrc $(WARN)
 FLAGS_release := -O2
 FLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_tsan := -O1 -fsanitize=thread
+FLAGS_planted := -O2 -DLC_SIMULATOR
 CFLAGS := $(COMMON) $(FLAGS_$(VARIANT))
 WASMTIME := $(shell scripts/wasmtime-dir.sh)
 FOLDERS := $(wildcard src/*/)
@@ -29,7 +30,7 @@ LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
+.PHONY: storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,7 +66,24 @@ $(OUT)/tests/%: tests/unit/%.c $(LIBRARY)
 	@echo "cc $<"
 	@$(CC) $(CFLAGS) -MMD -MP $< $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -lcmocka -o $@
 
-tests: $(TEST_BINARIES)
+# The storage simulator; with VARIANT=planted the mistakes can be chosen that it must find.
+$(OUT)/storage-sim: $(wildcard tests/storage-sim/*.[ch]) $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "cc $@"
+	@$(CC) $(CFLAGS) -MMD -MP $(wildcard tests/storage-sim/*.c) $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o $@
+
+tests: $(TEST_BINARIES) $(OUT)/storage-sim
+
+STORAGE_SEEDS ?= 100000
+STORAGE_FIRST ?= 1
+storage-campaign: setup ## simulate many runs of the storage; STORAGE_SEEDS=100000 STORAGE_FIRST=1
+	@$(MAKE) --no-print-directory VARIANT=planted build/planted/storage-sim
+	@build/planted/storage-sim $(STORAGE_FIRST) $(STORAGE_SEEDS)
+
+storage-planted: setup ## the table of planted mistakes and the seeds that find them
+	@$(MAKE) --no-print-directory VARIANT=planted build/planted/storage-sim
+	@for bug in 1 2 3 4 5 6 7 8; do build/planted/storage-sim 1 10000 --bug $$bug || exit 1; done
+
 
 loadgen: $(LOADGEN)
 

@@ -201,6 +201,16 @@ struct lc_env {
 };
 extern const struct lc_env lc_env_system;
 
+/* Bugs that tests/sim plants to show that it finds them (docs/internals/simulator.md); no other build has them. */
+enum lc_planted_bug { LC_BUG_NONE, LC_BUG_NO_FSYNC, LC_BUG_NO_DIR_SYNC, LC_BUG_ACK_BEFORE_DURABLE, LC_BUG_NAME_BEFORE_DATA, LC_BUG_TORN_TAIL_ACCEPTED, LC_BUG_SNAPSHOT_BEFORE_SYNC,
+                      LC_BUG_SEQUENCE_REISSUE, LC_BUG_RETENTION };
+#ifdef LC_SIMULATOR
+extern enum lc_planted_bug lc_planted_bug;
+#define LC_PLANTED(bug) (lc_planted_bug == (bug))
+#else
+#define LC_PLANTED(bug) false
+#endif
+
 /* ---- logging (log.c) ---- */
 
 enum lc_log_level { LC_LOG_ERROR, LC_LOG_WARN, LC_LOG_INFO, LC_LOG_DEBUG };

@@ -57,7 +57,7 @@ static int next_value(struct lc_tx *tx, struct sequence *q, uint8_t value[16], s
     memcpy(allocated, &v, 16);
     return nomem(err);
   }
-  if (is_noted) return LC_ERRNO_OK;
+  if (is_noted || LC_PLANTED(LC_BUG_SEQUENCE_REISSUE)) return LC_ERRNO_OK;
   tx_note(t, old, false);
   tx_note(t, lc_slice(row, len), true);
   q->note_epoch = tx->note_epoch;

@@ -79,9 +79,9 @@ static int create_segment(struct lc_wal *w, uint64_t first) {
   int fd = fs->open(fs->ctx, part, true);
   if (fd < 0) return fd;
   int rc = fs->write_at(fs->ctx, fd, wal_segment_header, sizeof wal_segment_header, 0);
-  if (rc == 0) rc = fs->sync(fs->ctx, fd);
+  if (rc == 0 && !LC_PLANTED(LC_BUG_NAME_BEFORE_DATA)) rc = fs->sync(fs->ctx, fd);
   if (rc == 0) rc = fs->rename(fs->ctx, part, path);
-  if (rc == 0) rc = fs->sync_dir(fs->ctx, w->dir);
+  if (rc == 0 && !LC_PLANTED(LC_BUG_NO_DIR_SYNC)) rc = fs->sync_dir(fs->ctx, w->dir);
   if (rc == 0 && !add_segment(w, first)) rc = -ENOMEM;
   if (rc != 0) {
     fs->close(fs->ctx, fd);
@@ -116,12 +116,29 @@ static enum step step(struct sequence *s, const struct wal_commit *c, const char
   return STEP_NEXT;
 }
 
-/* The end of the newest segment becomes where writing goes on. */
-static enum lc_status continue_at(struct lc_wal *w, struct wal_reader *r, uint64_t first, uint32_t n_indexed, struct lc_error *err) {
+/* After a failed sync the system may hold pages as clean that never reached the disk: what was read is right, but a sync would not write it. So what an earlier
+ * process may have left so, at most what is behind the last entry of the index (an entry is written after the sync of what it names), is written once more, byte
+ * for byte. 0 or -errno. */
+static int write_again(const struct lc_wal *w, const struct wal_reader *r, uint64_t from) {
+  enum { chunk_bytes = 1 << 20 };
+  uint8_t *chunk = lc_alloc(chunk_bytes);
+  int rc = chunk ? 0 : -ENOMEM;
+  for (uint64_t at = from; at < r->at && rc == 0; at += chunk_bytes) {
+    size_t n = r->at - at < chunk_bytes ? (size_t)(r->at - at) : chunk_bytes;
+    int64_t got = w->fs->read_at(w->fs->ctx, r->fd, chunk, n, at);
+    rc = got == (int64_t)n ? w->fs->write_at(w->fs->ctx, r->fd, chunk, n, at) : got < 0 ? (int)got : -EIO;
+  }
+  lc_free(chunk);
+  return rc;
+}
+
+/* The end of the newest segment becomes where writing goes on. synced_to: what was on disk for certain before. */
+static enum lc_status continue_at(struct lc_wal *w, struct wal_reader *r, uint64_t first, uint32_t n_indexed, uint64_t synced_to, struct lc_error *err) {
   const struct lc_fs *fs = w->fs;
   int rc = 0;
   if (r->at == WAL_SEGMENT_HEADER_BYTES) rc = fs->write_at(fs->ctx, r->fd, wal_segment_header, sizeof wal_segment_header, 0); /* torn, or of another version: nothing is in it */
   if (rc == 0 && r->size > r->at) rc = fs->truncate(fs->ctx, r->fd, r->at);
+  if (rc == 0) rc = write_again(w, r, synced_to);
   if (rc == 0) rc = fs->sync(fs->ctx, r->fd); /* what was read must stay readable */
   if (rc != 0) return wal_io_error(err, "sync", r->path, rc);
   w->write_at = r->at;
@@ -140,6 +157,8 @@ static enum lc_status continue_at(struct lc_wal *w, struct wal_reader *r, uint64
 
 /* Finds the end of the newest segment, from the last index entry that holds on, cutting a torn tail. */
 static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
+  uint32_t n_empty = 0;
+  uint64_t must_reach = 0; /* a segment that begins there was made, so all before it was durable */
   while (w->n_segments) {
     char path[WAL_PATH_BYTES], why[WAL_WHY_BYTES];
     uint64_t first = w->segments[w->n_segments - 1];
@@ -152,31 +171,40 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
     enum lc_status st = wal_reader_open(w->fs, path, &r, err);
     if (st == LC_OK && r.size <= WAL_SEGMENT_HEADER_BYTES && w->n_segments > 1) { /* created, nothing in it: the one before is the newest */
       wal_reader_close(&r);
-      w->fs->unlink(w->fs->ctx, path);
-      wal_path(w->dir, first, ".stdb.ofs", path);
-      w->fs->unlink(w->fs->ctx, path);
-      w->n_segments--;
+      w->n_segments--; /* removed below, when the one before is seen to be whole */
+      n_empty++;
+      must_reach = first;
       continue;
     }
     bool is_packed = r.plain_at != NULL;
     if (st == LC_OK && wal_index_seek(&r, w->dir, first, UINT64_MAX, &n_indexed) && wal_read_commit(&r, &c, why) == WAL_COMMIT_OK)
       s = (struct sequence){.expected = c.offset + c.n_tx, .epoch = c.epoch, .last_offset = c.offset, .last_checksum = c.checksum, .has_last = true};
+    uint64_t synced_to = s.has_last ? c.position : 0;
     while (st == LC_OK && (o = wal_read_commit(&r, &c, why)) == WAL_COMMIT_OK) {
       if (step(&s, &c, r.path, err) == STEP_WRONG) st = err->status;
       wal_index_note(&w->index, c.offset, c.position, r.at - c.position);
     }
     if (st == LC_OK && o == WAL_COMMIT_UNREAD) st = lc_fail(err, r.trouble, "%s at byte position %llu: %s", r.path, (unsigned long long)r.at, why);
+    if (st == LC_OK && s.expected < must_reach)
+      st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; a segment from %llu on was begun, so this is damage and not a torn tail", r.path, (unsigned long long)r.at,
+                   (unsigned long long)s.expected, o == WAL_COMMIT_BAD ? why : "missing", (unsigned long long)must_reach);
     if (st == LC_OK && o == WAL_COMMIT_BAD) {
       if (is_packed) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
-      else if (wal_intact_commit_behind(&r, s.expected, s.epoch)) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; intact commits follow it, so this is damage and not a torn tail", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
+      else if (wal_intact_commit_behind(&r, s.expected, s.epoch) && !wal_lacks_a_sector(&r)) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; intact commits follow it, so this is damage and not a torn tail", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
       else lc_log(LC_LOG_WARN, "%s: torn tail cut off at byte %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
     }
     if (st == LC_OK) {
       w->next_offset = s.expected;
       w->epoch = s.epoch;
       bool is_other = is_packed || (r.header_bytes != WAL_COMMIT_HEADER_BYTES && r.at > WAL_SEGMENT_HEADER_BYTES);
-      if (!is_other) st = continue_at(w, &r, first, n_indexed, err);
+      if (!is_other) st = continue_at(w, &r, first, n_indexed, synced_to, err);
       else if (r.size > r.at) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
+    }
+    for (uint32_t i = 0; i < n_empty && st == LC_OK; i++) { /* one that stays is found empty again */
+      wal_path(w->dir, w->segments[w->n_segments + i], ".stdb.log", path);
+      w->fs->unlink(w->fs->ctx, path);
+      wal_path(w->dir, w->segments[w->n_segments + i], ".stdb.ofs", path);
+      w->fs->unlink(w->fs->ctx, path);
     }
     wal_reader_close(&r);
     return st;
@@ -225,7 +253,7 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
   if (st == LC_OK && (rc = fs->sync_dir(fs->ctx, dir)) != 0) st = wal_io_error(err, "sync folder", dir, rc);
   atomic_init(&w->durable_end, w->next_offset);
   w->batch_first = w->next_offset;
-  if (st == LC_OK && !writers_join()) st = lc_fail(err, LC_IO, "cannot start a log writer thread");
+  if (st == LC_OK && !w->options.by_hand && !writers_join()) st = lc_fail(err, LC_IO, "cannot start a log writer thread");
   w->is_user = st == LC_OK;
   if (st != LC_OK) {
     lc_wal_close(w);
@@ -348,7 +376,7 @@ void lc_wal_submit(struct lc_wal *w) {
   lc_buf_clear(&w->batch);
   w->batch_first = w->waiting_end = w->next_offset;
   atomic_store(&w->unwritten_bytes, w->waiting.len);
-  bool queue = !w->has_writer && !w->failed;
+  bool queue = !w->has_writer && !w->failed && !w->options.by_hand;
   if (queue) w->has_writer = true;
   pthread_mutex_unlock(&w->mutex);
   if (queue) writers_queue(w);
@@ -404,7 +432,7 @@ static int write_batch(struct lc_wal *w, struct lc_slice batch, uint64_t first) 
       end += total;
     }
     int rc = fs->write_at(fs->ctx, w->fd, batch.data + done, end - done, w->write_at);
-    if (rc == 0) rc = fs->sync(fs->ctx, w->fd);
+    if (rc == 0 && !LC_PLANTED(LC_BUG_NO_FSYNC)) rc = fs->sync(fs->ctx, w->fd);
     if (rc != 0) return rc;
     wal_index_flush(&w->index);
     w->write_at += end - done;
@@ -423,6 +451,7 @@ static bool write_waiting(struct lc_wal *w, struct lc_buf *batch) {
   *batch = swap;
   atomic_store(&w->unwritten_bytes, 0);
   pthread_mutex_unlock(&w->mutex);
+  if (LC_PLANTED(LC_BUG_ACK_BEFORE_DURABLE) && w->options.durable) w->options.durable(w->options.ctx, end);
   int rc = write_batch(w, lc_buf_slice(batch), first);
   if (rc == 0) {
     atomic_store_explicit(&w->durable_end, end, memory_order_release);
@@ -438,6 +467,16 @@ static bool write_waiting(struct lc_wal *w, struct lc_buf *batch) {
   pthread_cond_broadcast(&w->room); /* under the lock: whoever closes the log must not free it before we have let go */
   pthread_mutex_unlock(&w->mutex);
   return more;
+}
+
+bool lc_wal_step(struct lc_wal *w) {
+  struct lc_buf batch = {0};
+  lc_assert(w->options.by_hand);
+  if (w->failed || w->waiting.len == 0) return false;
+  write_waiting(w, &batch);
+  w->has_writer = false;
+  lc_buf_free(&batch);
+  return !w->failed;
 }
 
 /* ---- writers: threads that serve all logs ---- */
@@ -541,10 +580,11 @@ void lc_wal_close(struct lc_wal *w) {
   if (!w) return;
   if (w->is_user) {
     lc_wal_submit(w);
+    while (w->options.by_hand && lc_wal_step(w)) {}
     pthread_mutex_lock(&w->mutex);
     while (w->has_writer) pthread_cond_wait(&w->room, &w->mutex);
     pthread_mutex_unlock(&w->mutex);
-    writers_leave();
+    if (!w->options.by_hand) writers_leave();
   }
   if (w->fd >= 0) w->fs->close(w->fs->ctx, w->fd);
   wal_index_end(&w->index);

@@ -30,6 +30,7 @@ struct lc_wal;
 struct lc_wal_options {
   uint64_t max_segment_bytes;                            /* 0: 1 GiB */
   size_t backlog_bytes;                                  /* unwritten bytes beyond which lc_wal_submit waits; 0: 64 MiB */
+  bool by_hand;                                          /* no thread writes: lc_wal_step does (simulator) */
   void *ctx;
   void (*durable)(void *ctx, uint64_t durable_end);      /* writer thread, after each sync; may be NULL */
   void (*failed)(void *ctx, const char *text);           /* writer thread, once; may be NULL */
@@ -53,6 +54,7 @@ enum lc_status lc_wal_replay(struct lc_wal *wal, uint64_t from_offset,
 uint64_t lc_wal_append(struct lc_wal *wal, struct lc_slice payload);
 /* Hands the open batch to a writer thread; waits while more than backlog_bytes are unwritten (back-pressure). A failed log drops it. */
 void lc_wal_submit(struct lc_wal *wal);
+bool lc_wal_step(struct lc_wal *wal); /* by hand: one round of a writer. False: there was nothing to write, or the log has failed */
 bool lc_wal_is_full(const struct lc_wal *wal);                         /* lc_wal_submit would wait; any thread */
 uint64_t lc_wal_next_offset(const struct lc_wal *wal);                 /* appending thread */
 uint64_t lc_wal_durable_end(const struct lc_wal *wal);                 /* offset of the last durable transaction + 1; any thread */
