@@ -249,6 +249,7 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
   if (w->n_segments > 1) qsort(w->segments, w->n_segments, sizeof *w->segments, by_number);
   if (st == LC_OK) remove_parts(w);
   if (st == LC_OK) st = open_newest(w, err);
+  if (st == LC_OK && w->fd >= 0 && (rc = fs->sync_dir(fs->ctx, w->dir)) != 0) st = wal_io_error(err, "sync folder", w->dir, rc); /* whoever made it may have failed to */
   if (st == LC_OK && w->fd < 0 && (rc = create_segment(w, w->next_offset)) != 0) st = wal_io_error(err, "create a segment in", w->dir, rc);
   if (st == LC_OK && (rc = fs->sync_dir(fs->ctx, dir)) != 0) st = wal_io_error(err, "sync folder", dir, rc);
   atomic_init(&w->durable_end, w->next_offset);
