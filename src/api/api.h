@@ -19,4 +19,12 @@ struct lc_server_options {
 /* Runs until SIGINT or SIGTERM; prints `listening on HOST:PORT` when ready. Returns the process's exit code. */
 int lc_server_run(const struct lc_server_options *options);
 
+/* ---- without a server (offline.c): the data folder's lock is held meanwhile (LC_CONFLICT: a server has it) ---- */
+
+/* Takes in a replica folder of SpacetimeDB or of ours: its clog/, from which identity, owner, program and rows come. Its own snapshots are not needed.
+ * LC_EXISTS: the name or the database is there; LC_CORRUPT, LC_NOT_FOUND: it is no whole log. */
+enum lc_status lc_server_import(const char *data_dir, const char *replica_dir, const char *name, struct lc_identity *id, uint64_t *n_transactions, struct lc_error *err);
+/* Verifies a data folder, or one replica folder; a line for each thing found. LC_CORRUPT: something is bad. */
+enum lc_status lc_server_check(const char *dir, void (*report)(void *ctx, bool is_bad, const char *text), void *ctx, struct lc_error *err);
+
 #endif

@@ -466,10 +466,10 @@ static enum lc_status make_dir(const char *dir, struct lc_error *err) {
 }
 
 /* One server per data folder: spacetime.pid is held locked, has our process id in it and goes at a clean stop (spec/04 §6.4). */
-static enum lc_status take_lock(struct server *s, struct lc_error *err) {
+enum lc_status server_take_lock(const char *data_dir, int *lock, struct lc_error *err) {
   char path[4096], text[32];
   struct stat held, there;
-  snprintf(path, sizeof path, "%s/spacetime.pid", s->options.data_dir);
+  snprintf(path, sizeof path, "%s/spacetime.pid", data_dir);
   for (;;) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return lc_fail(err, LC_IO, "cannot open %s: %s", path, strerror(errno));
@@ -482,18 +482,18 @@ static enum lc_status take_lock(struct server *s, struct lc_error *err) {
     if (fstat(fd, &held) == 0 && stat(path, &there) == 0 && held.st_ino == there.st_ino && held.st_dev == there.st_dev) {
       int n = snprintf(text, sizeof text, "%ld", (long)getpid());
       if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n) lc_log(LC_LOG_WARN, "cannot write %s: %s", path, strerror(errno));
-      s->lock_fd = fd;
+      *lock = fd;
       return LC_OK;
     }
     close(fd); /* its last holder has just removed it: take the new one */
   }
 }
-static void give_lock(struct server *s) {
-  if (s->lock_fd < 0) return;
+void server_give_lock(const char *data_dir, int lock) {
+  if (lock < 0) return;
   char path[4096];
-  snprintf(path, sizeof path, "%s/spacetime.pid", s->options.data_dir);
+  snprintf(path, sizeof path, "%s/spacetime.pid", data_dir);
   unlink(path);
-  close(s->lock_fd);
+  close(lock);
 }
 
 static enum lc_status start(struct server *s, struct lc_error *err) {
@@ -503,7 +503,7 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
     char replicas[4096];
     snprintf(replicas, sizeof replicas, "%s/replicas", o->data_dir);
     st = make_dir(replicas, err);
-    if (st == LC_OK) st = take_lock(s, err);
+    if (st == LC_OK) st = server_take_lock(o->data_dir, &s->lock_fd, err);
   }
   if (st == LC_OK) {
     if (o->jwt_priv_key_path) st = lc_auth_open(o->jwt_priv_key_path, o->jwt_pub_key_path, true, &lc_env_system, &s->auth, err);
@@ -580,7 +580,7 @@ static void stop(struct server *s) {
   control_close(s->control);
   lc_auth_free(s->auth);
   lc_host_shutdown();
-  give_lock(s);
+  server_give_lock(s->options.data_dir, s->lock_fd);
 }
 
 int lc_server_run(const struct lc_server_options *options) {

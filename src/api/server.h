@@ -118,6 +118,10 @@ void server_answer(struct server *s, struct answer *a, struct database *d, uint6
 void server_wake(struct database *d);
 bool database_ref_unless_closing(struct database *d); /* false: its last reference has gone */
 
+/* The lock of a data folder, for one process at a time: LC_CONFLICT. give: lock < 0 is allowed. */
+enum lc_status server_take_lock(const char *data_dir, int *lock, struct lc_error *err);
+void server_give_lock(const char *data_dir, int lock);
+
 /* alarms.c */
 void alarms_set(struct database *d, int64_t at_us); /* replaces what was set; INT64_MAX: none. Any thread */
 void alarms_cancel(struct database *d);             /* before d is closed */

@@ -40,6 +40,9 @@ static const struct lc_cli_option start_options[] = {
   {"accept-lost-transactions", 0, LC_CLI_FLAG, "Start databases whose log has lost its end, from where the log ends", NULL},
   {"count-instructions", 0, LC_CLI_FLAG, "Counts the instructions of modules: exact energy figures, and a budget of 120e9 a call", NULL},
   END};
+static const struct lc_cli_option import_options[] = {
+  {"name", 0, LC_CLI_VALUE, "The name of the database", NULL},
+  {"data-dir", 0, LC_CLI_VALUE, "The folder of the server's data, which no server may be using", NULL}, END};
 static const struct lc_cli_option publish_options[] = {
   {"delete-data", 'c', LC_CLI_OPTIONAL, "Delete the database's data first: always (default), on-conflict, never", NULL},
   {"clear-database", 0, LC_CLI_OPTIONAL, NULL, "delete-data"},
@@ -113,6 +116,9 @@ static const struct lc_cli_command commands[] = {
   {"server", "<command>", "Manage the saved servers", true, true, 0, -1, no_options, lc_cli_cmd_server},
   {"build", "", "Build a module", false, false, 0, 0, build_options, lc_cli_cmd_build},
   {"start", "", "Start a server", false, false, 0, 0, start_options, lc_cli_cmd_start},
+  {"import", "--name <name> <replica folder>", "Make a database of a replica folder of SpacetimeDB, while no server runs", false, false, 1, 1, import_options, lc_cli_cmd_import},
+  {"check", "<folder>", "Verify a data folder or a replica folder, while no server runs", false, false, 1, 1, no_options, lc_cli_cmd_check},
+  {"log", "dump <replica folder|segment>", "Print the records of a commit log", false, false, 2, 2, no_options, lc_cli_cmd_log},
   {"version", "", "Print the version", false, false, 0, -1, no_options, cmd_version},
   {"help", "[command]", "Print help", false, false, 0, 1, no_options, cmd_help},
 };

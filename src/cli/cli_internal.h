@@ -169,6 +169,9 @@ enum lc_status lc_cli_sql_table(struct lc_buf *out, struct lc_slice statement, s
 
 /* ---- commands ---- */
 
+int lc_cli_cmd_import(struct lc_cli *cli, const struct lc_cli_args *args);
+int lc_cli_cmd_check(struct lc_cli *cli, const struct lc_cli_args *args);
+int lc_cli_cmd_log(struct lc_cli *cli, const struct lc_cli_args *args);
 int lc_cli_cmd_start(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_publish(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_build(struct lc_cli *, const struct lc_cli_args *);

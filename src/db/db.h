@@ -220,4 +220,12 @@ enum lc_status lc_db_snapshot_write(const struct lc_db_files *f, struct lc_read_
 /* Names it and removes what is no longer needed. Precondition: the log is durable up to and including tx_offset. Ends file, on errors too. */
 enum lc_status lc_db_snapshot_publish(struct lc_db_files *f, struct lc_snapfile *file, uint64_t tx_offset, struct lc_error *err);
 
+/* ---- a replica folder looked into without opening it (inspect.c); nothing is changed ---- */
+
+/* Verifies every commit, record and snapshot. report: a line each for what is bad or worth knowing. Not LC_OK: something is bad, said in a report. */
+struct lc_db_checked { bool has_module; struct lc_identity database, owner; uint8_t program_kind; struct lc_hash program_hash; uint64_t n_transactions; };
+enum lc_status lc_db_check(const struct lc_env *env, const struct lc_fs *fs, const char *dir, struct lc_db_checked *out, void (*report)(void *ctx, bool is_bad, const char *text), void *ctx, struct lc_error *err);
+/* The log of a replica folder, or one segment, as text; rows as JSON where the log or a snapshot tells their types. */
+enum lc_status lc_db_dump_log(const struct lc_env *env, const struct lc_fs *fs, const char *path, void (*print)(void *ctx, struct lc_slice text), void *ctx, struct lc_error *err);
+
 #endif

@@ -62,6 +62,15 @@ bool lc_wal_wait_durable(struct lc_wal *wal, uint64_t end);            /* false:
 enum lc_status lc_wal_wait_durable_for(struct lc_wal *wal, uint64_t end, uint64_t timeout_ms); /* LC_IO: the log has failed; LC_LIMIT: not in that time */
 void lc_wal_close(struct lc_wal *wal);                                 /* writes what is submitted, frees */
 
+/* ---- reading without opening (inspect.c): for tools. Nothing is changed, cut off or locked. clog: the folder of the segments. ---- */
+
+struct lc_wal_commit { const char *path; uint64_t position, first_offset, epoch; uint32_t n_tx, checksum; struct lc_slice records; };
+struct lc_wal_scan_end { uint64_t first_offset, next_offset, epoch, last_offset, n_commits; uint32_t last_checksum, n_segments, n_compressed; char torn[1024]; /* text; empty: the end is whole */ };
+enum lc_status lc_wal_scan_first(const struct lc_fs *fs, const char *clog, uint64_t *first, struct lc_error *err); /* where the log begins. LC_NOT_FOUND: no segment */
+/* Reads every segment, or the one named `only` (NULL: all), checking everything; fn (may be NULL) gets each commit. LC_CORRUPT with file, position, expected, found. */
+enum lc_status lc_wal_scan(const struct lc_fs *fs, const char *clog, const char *only, enum lc_status (*fn)(void *ctx, const struct lc_wal_commit *commit, struct lc_error *err), void *ctx,
+                           struct lc_wal_scan_end *end, struct lc_error *err);
+
 /* ---- snapshot files (snapshot.c, docs/internals/snapshot-format.md): DIR/snapshots/{20 digits: last transaction in it}.snapshot. Rows are opaque here. ---- */
 
 struct lc_snapfile_head { struct lc_identity database; uint64_t tx_offset, epoch; int64_t created_us; }; /* epoch: of the log when it was made */
