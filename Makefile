@@ -118,13 +118,16 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@$(CC) $(CFLAGS) bench/store.c $(LIBRARY) $(LIBS) -o build/bench-store
 	@$(CC) $(CFLAGS) bench/engine.c $(LIBRARY) $(LIBS) -o build/bench-engine
 	@$(CC) $(CFLAGS) bench/live.c $(LIBRARY) $(LIBS) -o build/bench-live
+	@$(CC) $(CFLAGS) bench/echo.c -o build/bench-echo
 	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-engine
 	@build/bench-store
 	@build/bench-live
 	@build/bench-host $(MODULES)/transfer.wasm 500000
+	@build/bench-echo
 	@bench/run.sh
+	@bench/idle.py
 
 run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publishes the sample if that is empty
 	@scripts/build-module.sh modules/chat $(MODULES)/chat.wasm

@@ -16,6 +16,7 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS name(name TEXT PRIMARY KEY, identity BLOB NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS tld(name TEXT PRIMARY KEY, owner BLOB NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS locked(identity BLOB PRIMARY KEY) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS energy(identity BLOB PRIMARY KEY, balance BLOB NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS counter(id INTEGER PRIMARY KEY, next INTEGER NOT NULL);"
     "INSERT OR IGNORE INTO counter VALUES (1, 1);";
 
@@ -219,6 +220,27 @@ enum lc_status control_delete(struct control *c, const struct lc_identity *id, s
 enum lc_status control_set_lock(struct control *c, const struct lc_identity *id, bool locked, struct lc_error *err) {
   pthread_mutex_lock(&c->lock);
   enum lc_status s = run_for(c, locked ? "INSERT OR IGNORE INTO locked VALUES (?)" : "DELETE FROM locked WHERE identity = ?", id, err);
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+enum lc_status control_energy(struct control *c, const struct lc_identity *id, unsigned __int128 amount, __int128 *balance, struct lc_error *err) {
+  const __int128 max = (__int128)(~(unsigned __int128)0 >> 1);
+  *balance = 0;
+  pthread_mutex_lock(&c->lock);
+  sqlite3_stmt *st = prepare(c, "SELECT balance FROM energy WHERE identity = ?");
+  if (st) bind_blob(st, 1, id->bytes, 32);
+  int rc = st ? sqlite3_step(st) : SQLITE_ERROR;
+  if (rc == SQLITE_ROW) column_bytes(st, 0, balance, sizeof *balance);
+  enum lc_status s = rc == SQLITE_ROW || rc == SQLITE_DONE ? LC_OK : failed(c, err);
+  sqlite3_finalize(st);
+  if (s == LC_OK && amount) {
+    *balance = amount > (unsigned __int128)max - (unsigned __int128)*balance ? max : *balance + (__int128)amount;
+    if ((st = prepare(c, "INSERT OR REPLACE INTO energy VALUES (?, ?)"))) {
+      bind_blob(st, 1, id->bytes, 32);
+      bind_blob(st, 2, balance, sizeof *balance);
+    }
+    s = finish(c, st, err);
+  }
   pthread_mutex_unlock(&c->lock);
   return s;
 }

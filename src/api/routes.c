@@ -129,6 +129,12 @@ static void route_health(struct request *q) {
   request_json(q, 200, &b);
 }
 
+static void route_sd_config(struct request *q) {
+  struct lc_buf b = {0};
+  lc_buf_str(&b, "[{\"targets\":[\"node:80\"],\"labels\":{}}]");
+  request_json(q, 200, &b);
+}
+
 static void put_identity_token(struct lc_buf *b, const struct lc_identity *id, const struct lc_buf *token) {
   char hex[65];
   lc_identity_hex(id, hex);
@@ -154,7 +160,7 @@ static void route_public_key(struct request *q) {
   answer_send(a, q->conn);
 }
 /* Token required (T in the table of spec/04 §3): false when the answer has been given. */
-static bool need_token(struct request *q) {
+bool request_need_token(struct request *q) {
   struct lc_error err;
   uint16_t status = routes_authenticate(q->server, q->r, false, &q->claims, &q->token, &err);
   if (status) request_text(q, status, err.text);
@@ -164,7 +170,7 @@ static bool need_token(struct request *q) {
 static void route_websocket_token(struct request *q) {
   struct lc_buf b = {0}, token = {0};
   struct lc_error err;
-  if (!need_token(q)) return;
+  if (!request_need_token(q)) return;
   if (lc_auth_websocket_token(q->server->auth, &q->claims, &token, &err) != LC_OK) {
     request_text(q, 500, err.text);
   } else {
@@ -173,14 +179,14 @@ static void route_websocket_token(struct request *q) {
   }
   lc_buf_free(&token);
 }
-static bool identity_param(struct request *q, struct lc_identity *id) {
+bool request_identity(struct request *q, struct lc_identity *id) {
   if (lc_identity_parse(lc_buf_slice(&q->params[0]), id)) return true;
   request_text(q, 400, "Invalid URL: invalid identity: 64 hex digits are wanted");
   return false;
 }
 static void route_verify(struct request *q) {
   struct lc_identity id;
-  if (!need_token(q) || !identity_param(q, &id)) return;
+  if (!request_need_token(q) || !request_identity(q, &id)) return;
   request_status(q, memcmp(&id, &q->claims.identity, sizeof id) ? 400 : 204);
 }
 struct list { struct lc_buf b; bool any; };
@@ -195,7 +201,7 @@ static void route_databases(struct request *q) {
   struct lc_identity id;
   struct lc_error err;
   struct list l = {0};
-  if (!identity_param(q, &id)) return;
+  if (!request_identity(q, &id)) return;
   lc_buf_str(&l.b, "{\"identities\":[");
   if (control_each(q->server->control, &id, list_row, &l, &err) != LC_OK) {
     lc_buf_free(&l.b);
@@ -260,6 +266,10 @@ static const struct route routes[] = {
     {"/v1/identity/websocket-token", M_POST, L_NONE, route_websocket_token, NULL},
     {"/v1/identity/:/verify", M_GET, L_NONE, route_verify, NULL},
     {"/v1/identity/:/databases", M_GET, L_NONE, route_databases, NULL},
+    {"/v1/energy/:", M_GET, L_NONE, route_get_energy, NULL},
+    {"/v1/energy/:", M_POST, L_NONE, route_post_energy, NULL},
+    {"/v1/energy/:", M_PUT, L_NONE, route_put_energy, NULL},
+    {"/v1/prometheus/sd_config", M_GET, L_NONE, route_sd_config, NULL},
     {"/v1/database", M_POST, L_AUTH, route_publish, NULL},
     {"/v1/database/:", M_PUT, L_AUTH, route_publish, NULL},
     {"/v1/database/:", M_GET, L_DATABASE, NULL, route_info},

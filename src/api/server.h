@@ -155,6 +155,8 @@ enum lc_status control_add(struct control *c, const struct control_row *row, str
 enum lc_status control_replace(struct control *c, const struct control_row *row, struct lc_error *err); /* after a reset */
 enum lc_status control_delete(struct control *c, const struct lc_identity *id, struct lc_error *err);    /* its names stay */
 enum lc_status control_set_lock(struct control *c, const struct lc_identity *id, bool locked, struct lc_error *err);
+/* Adds to the energy of an identity, as far as 128 bits reach, and gives its balance. */
+enum lc_status control_energy(struct control *c, const struct lc_identity *id, unsigned __int128 amount, __int128 *balance, struct lc_error *err);
 enum lc_status control_is_locked(struct control *c, const struct lc_identity *id, bool *locked, struct lc_error *err);
 /* Databases of an owner (NULL: all) in order of creation. */
 enum lc_status control_each(struct control *c, const struct lc_identity *owner, void (*fn)(void *ctx, const struct control_row *row), void *ctx, struct lc_error *err);
@@ -189,6 +191,9 @@ void request_json(struct request *q, uint16_t status, struct lc_buf *body); /* t
 void request_status(struct request *q, uint16_t status);                   /* an empty answer */
 /* The 403 of spec/04 §4.5; action as there. */
 void not_authorized(struct lc_error *err, const struct lc_identity *caller, const struct lc_identity *database, const char *action);
+/* Token required, and :identity (T and 64 hex digits in the table of spec/04 §3): false when the answer has been given. */
+bool request_need_token(struct request *q);
+bool request_identity(struct request *q, struct lc_identity *id);
 bool request_is_owner(const struct request *q, const struct database *d);
 
 /* routes_db.c: routes that ask a running database; routes_publish.c: publishing */
@@ -200,6 +205,10 @@ void route_publish(struct request *q);
 void route_pre_publish(struct request *q, struct database *d);
 void route_reset(struct request *q, struct database *d);
 void route_handler(struct request *q, struct database *d); /* routes_handlers.c: routes of the module */
+/* routes_energy.c */
+void route_get_energy(struct request *q);
+void route_post_energy(struct request *q);
+void route_put_energy(struct request *q);
 /* routes_names.c: names, locks, deletion */
 void route_get_names(struct request *q, struct database *d);
 void route_post_names(struct request *q, struct database *d);

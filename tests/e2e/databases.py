@@ -38,6 +38,23 @@ def names():
         assert get('a') == ['a'] and get('b') == ['b']
 
 
+def energy():
+    """Spec/04 §3.14, and what it says of more than 128 bits: balances are kept over a crash, and nobody is charged."""
+    with Server() as s:
+        me, other = s.identity(), s.identity()
+        get = lambda who: s.http('GET', f"/v1/energy/{who['identity']}")[:2]
+        add = lambda query, token=me['token'], path=other['identity']: s.http('POST', f'/v1/energy/{path}{query}', token=token)[:2]
+        assert get(me) == (200, '{"balance":"0"}')
+        assert add('?amount=3') == (200, '{"balance":"3"}') and get(me)[1] == '{"balance":"3"}' and get(other)[1] == '{"balance":"0"}' # the caller's, whatever the path
+        for bad in 'x', '', '-1', '1.5', '+', '1 ', str(1 << 128): assert add(f'?amount={bad}'.replace(' ', '%20')) == (400, ''), bad
+        assert add('')[0] == 400 and add('?amount=1&amount=2')[0] == 400 and add('?amount=1', path='junk')[0] == 400 and s.http('GET', '/v1/energy/junk')[0] == 400
+        assert add('?amount=1', None) == (401, 'Authorization required') and s.http('PUT', f"/v1/energy/{me['identity']}?balance=7", token=me['token'])[0] == 401
+        s.kill()
+        s.start()
+        assert get(me)[1] == '{"balance":"3"}'
+        for amount, want in ((1 << 64) - 3, 1 << 64), ((1 << 128) - 1, (1 << 127) - 1), (1, (1 << 127) - 1): assert add(f'?amount={amount}') == (200, '{"balance":"%d"}' % want), amount
+
+
 def locks_and_deletion():
     with Server() as s:
         me, other = s.identity(), s.identity()
@@ -318,5 +335,5 @@ def confirmed_order():
 
 if __name__ == '__main__':
     import sys
-    tests = [names, locks_and_deletion, deleted_while_reset, changes_under_load, come_back, damaged_files, clean_stop, confirmed_order]
+    tests = [names, energy, locks_and_deletion, deleted_while_reset, changes_under_load, come_back, damaged_files, clean_stop, confirmed_order]
     main([t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]])
