@@ -30,7 +30,7 @@ LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
+.PHONY: model-campaign storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,14 @@ STORAGE_FIRST ?= 1
 storage-campaign: setup ## simulate many runs of the storage; STORAGE_SEEDS=100000 STORAGE_FIRST=1
 	@$(MAKE) --no-print-directory VARIANT=planted build/planted/storage-sim
 	@build/planted/storage-sim $(STORAGE_FIRST) $(STORAGE_SEEDS)
+
+MODEL_RUNS ?= 20
+MODEL_STEPS ?= 1000000
+MODEL_SEED ?= 1
+model-campaign: setup ## trees and transactions against naive models; MODEL_RUNS=20 MODEL_STEPS=1000000 MODEL_SEED=1
+	@$(MAKE) --no-print-directory VARIANT=asan build/asan/tests/test_store build/asan/tests/test_engine_model
+	@for seed in $$(seq $(MODEL_SEED) $$(($(MODEL_SEED) + $(MODEL_RUNS) - 1))); do for t in store engine_model; do \
+	  echo "STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t"; STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t || exit 1; done; done
 
 storage-planted: setup ## the table of planted mistakes and the seeds that find them
 	@$(MAKE) --no-print-directory VARIANT=planted build/planted/storage-sim

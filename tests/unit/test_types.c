@@ -71,6 +71,16 @@ static void test_bsatn_errors(void **state) { /* spec/01 §18 cases 1-8 */
   expect_decode_error(&a, lc_type_primitive(LC_T_F32), "010203", "data too short for u32: Expected 4, given 3");
   expect_decode_error(&a, type_of(&a, "0307"), "ffffffff", NULL);
   expect_decode_error(&a, type_of(&a, "0100000000"), "00", NULL);
+  expect_decode_error(&a, type_of(&a, "0100000000"), "", NULL);
+  /* case 6: an option of an option */
+  const struct lc_type *nested = lc_type_new_option(&a, type_of(&a, OPTION_U8));
+  static const char *const values[] = {"01", "0001", "000007"};
+  for (int i = 0; i < 3; i++) {
+    struct lc_reader r = lc_reader(from_hex(&a, values[i]));
+    assert_int_equal(lc_bsatn_validate(nested, NULL, &r, NULL), LC_OK);
+    assert_int_equal(lc_reader_left(&r), 0);
+  }
+  expect_decode_error(&a, nested, "0002", "unknown tag 0x2 for sum type <unknown>");
   lc_arena_free(&a);
 }
 
@@ -98,7 +108,7 @@ static void test_order(void **state) { /* spec/01 §18 cases 23, 24 */
   lc_arena_free(&a);
 }
 
-static void test_identity(void **state) { /* spec/01 §6.2 */
+static void test_identity(void **state) { /* spec/01 §6.2, §18 case 9 */
   (void)state;
   struct lc_identity id, parsed;
   char hex[65];
@@ -108,6 +118,10 @@ static void test_identity(void **state) { /* spec/01 §6.2 */
   assert_true(lc_identity_parse(lc_slice_str("0xC20035600353a2e93544d898c6ed0eac323e200c0468300f22958f8b472a265d"), &parsed));
   assert_memory_equal(&parsed, &id, sizeof id);
   assert_false(lc_identity_parse(lc_slice_str("c20035600353a2e93544d898c6ed0eac323e200c0468300f22958f8b472a265"), &parsed));
+  assert_false(lc_identity_parse(lc_slice_str("c20035600353a2e93544d898c6ed0eac323e200c0468300f22958f8b472a265d0"), &parsed));
+  memset(&parsed, 0, sizeof parsed);
+  assert_true(lc_identity_parse(lc_slice_str("X'c20035600353a2e93544d898c6ed0eac323e200c0468300f22958f8b472a265d"), &parsed));
+  assert_memory_equal(&parsed, &id, sizeof id);
 }
 
 static void expect_json(const struct lc_type *t, const char *json, const char *want_u, const char *want_d) {
@@ -180,9 +194,18 @@ static void test_json(void **state) { /* spec/01 §18 cases 13-21 */
   for (int i = 0; i < 6; i++) expect_json(sum, refused[i], NULL, NULL);
   expect_json(option, "null", "[1,[]]", "{\"none\":[]}");
   expect_json(option, "{\"some\":5}", "[0,5]", NULL);
+  expect_json(option, "{\"none\":[]}", "[1,[]]", NULL);
+  expect_json(option, "[1,[]]", "[1,[]]", NULL);
+  expect_json(option, "[0,5]", "[0,5]", "{\"some\":5}");
   expect_json(option, "5", NULL, NULL);
   expect_json(lc_type_identity(), "{\"__identity__\":\"0x1\"}", "[\"0x1\"]", NULL);
+  expect_json(lc_type_identity(), "[\"0x1\"]", "[\"0x1\"]", NULL);
   expect_json(lc_type_identity(), "\"0x1\"", NULL, NULL);
+  struct lc_buf nan = {0}; /* case 16 */
+  struct lc_reader nan_bytes = lc_reader(from_hex(&a, "000000000000f87f"));
+  assert_int_equal(lc_json_write_value(&nan, f64, NULL, &nan_bytes, LC_JSON_U, NULL), LC_OK);
+  assert_true(lc_slice_eq_str(lc_buf_slice(&nan), "null"));
+  lc_buf_free(&nan);
   expect_json(lc_type_primitive(LC_T_STRING), "\"a\\u00e9\\ud83d\\ude00\\n\"", "\"a\xc3\xa9\xf0\x9f\x98\x80\\n\"", NULL);
   lc_arena_free(&a);
 }
@@ -230,8 +253,12 @@ static void test_golden_modules(void **state) { /* spec/01 §18 cases 33-35 */
   assert_int_equal(def->reducers[0].lifecycle, LC_LIFECYCLE_INIT);
   expect_name(def->tables[0].indexes[0].name, "t_id_idx_btree");
   lc_module_def_free(def);
-  assert_int_equal(lc_module_def_decode(from_hex(&a, "0200000000"), &def, &err), LC_OK);
-  lc_module_def_free(def);
+  static const char *const empty[] = {"0200000000", "01" "000000000000000000000000" "000000000000000000000000", "00" "00000000000000000000000000000000"};
+  for (int i = 0; i < 3; i++) {
+    if (lc_module_def_decode(from_hex(&a, empty[i]), &def, &err) != LC_OK) fail_msg("%s: %s", empty[i], err.text);
+    assert_int_equal(def->n_tables + def->n_reducers, 0);
+    lc_module_def_free(def);
+  }
   assert_int_not_equal(lc_module_def_decode(from_hex(&a, "020100000011"), &def, &err), LC_OK);
   assert_int_not_equal(lc_module_def_decode(from_hex(&a, "02010000000f"), &def, &err), LC_OK); /* payload cut off */
   /* every truncation of a definition fails cleanly */
@@ -350,6 +377,19 @@ static void expect_stable_export(struct lc_slice raw, unsigned version) {
   lc_buf_free(&json);
   lc_buf_free(&again);
   lc_buf_free(&bsatn);
+  lc_arena_free(&a);
+}
+
+/* spec/01 §18 case 22 */
+static void test_type_as_json(void **state) {
+  (void)state;
+  struct lc_arena a = {0};
+  struct lc_buf out = {0};
+  lc_json_write_type(&out, type_of(&a, OPTION_U8));
+  lc_buf_u8(&out, 0);
+  assert_string_equal((char *)out.data, "{\"Sum\":{\"variants\":[{\"name\":{\"some\":\"some\"},\"algebraic_type\":{\"U8\":[]}},"
+                                        "{\"name\":{\"some\":\"none\"},\"algebraic_type\":{\"Product\":{\"elements\":[]}}}]}}");
+  lc_buf_free(&out);
   lc_arena_free(&a);
 }
 
@@ -505,6 +545,77 @@ static void test_refused_modules(void **state) {
   lc_arena_free(&a);
 }
 
+/* Tables refused and accepted (spec/01 §18 cases 36 to 43): V9 definitions with one table of columns b: U16, a: I32, s: String, e: a plain enum by reference. */
+#define BTREE(n, columns) "0101" "00" n columns
+#define UNIQUE_ON(n, columns) "0100" n columns
+#define NONE "00000000"
+#define ONE "01000000"
+#define TWO "02000000"
+static void test_tables(void **state) {
+  (void)state;
+  static const struct { const char *name, *primary, *indexes, *constraints, *sequences, *want; uint32_t row_type; bool ordered, is_system; } cases[] = {
+      {"Bananas", NONE, NONE, NONE, NONE, NULL, 0, false, false},
+      {"Bananas", NONE, NONE, NONE, NONE, "InvalidProductTypeRef", 1337, false, false},
+      {"Bananas", NONE, NONE, NONE, NONE, "TypeHasIncorrectOrdering", 0, true, false},
+      {"Bananas", NONE, ONE BTREE(TWO, "00003700"), NONE, NONE, "ColumnNotFound", 0, false, false},
+      {"Bananas", NONE, ONE BTREE(TWO, "00003700"), NONE, NONE, "Bananas_b_col_55_idx_btree", 0, false, false},
+      {"Bananas", NONE, ONE BTREE(TWO, "00000000"), NONE, NONE, "DuplicateColumns", 0, false, false},
+      {"Bananas", NONE, NONE, ONE UNIQUE_ON(ONE, "0100"), NONE, "UniqueConstraintWithoutIndex", 0, false, false},
+      {"Bananas", NONE, ONE BTREE(TWO, "01000000"), ONE UNIQUE_ON(TWO, "00000100"), NONE, NULL, 0, false, false},
+      {"Bananas", ONE "0000", ONE BTREE(ONE, "0000"), NONE, NONE, "MissingPrimaryKeyUniqueConstraint", 0, false, false},
+      {"Bananas", ONE "0000", ONE BTREE(ONE, "0000"), ONE UNIQUE_ON(ONE, "0000"), NONE, NULL, 0, false, false},
+      {"Bananas", TWO "00000100", NONE, NONE, NONE, "RepeatedPrimaryKey", 0, false, false},
+      {"Bananas", NONE, NONE, NONE, ONE "01" "0200" "010101" "01000000000000000000000000000000", "InvalidSequenceColumnType", 0, false, false},
+      {"Bananas", NONE, NONE, NONE, ONE "01" "0100" "010101" "01000000000000000000000000000000", NULL, 0, false, false},
+      {"Bananas", NONE, NONE, NONE, TWO "01" "0100" "010101" "01000000000000000000000000000000" "01" "0100" "010101" "01000000000000000000000000000000", "OneAutoInc", 0, false, false},
+      {"Bananas", NONE, NONE, NONE, ONE "01" "0100" "0001000000000000000000000000000000" "0005000000000000000000000000000000" "01" "01000000000000000000000000000000",
+       "specifies unsupported option `min_value` with value 5, should be None", 0, false, false}, /* spec/07: no range may be stated */
+      {"Bananas", NONE, ONE "0101" "02" "0100", NONE, NONE, "DirectIndexOnBadType", 0, false, false},
+      {"Bananas", NONE, ONE "0101" "02" "0300", ONE UNIQUE_ON(ONE, "0300"), NONE, NULL, 0, false, false},
+      {"Bananas", NONE, ONE "0101" "01" ONE "0100", NONE, NONE, NULL, 0, false, false},
+      {"st_foo", NONE, NONE, NONE, NONE, "TableNameReserved", 0, false, false},
+      {"st_foo", NONE, NONE, NONE, NONE, NULL, 0, false, true},
+  };
+  struct lc_arena a = {0};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const struct lc_type_field no_payload = {lc_slice_str("X"), true, lc_type_new_product(&a, 0, NULL)};
+    struct lc_type *ref = lc_arena_alloc_zero(&a, 1, sizeof *ref);
+    *ref = (struct lc_type){.kind = LC_T_REF, .static_size_bytes = LC_SIZE_DYNAMIC, .ref = 1};
+    struct lc_type_field columns[] = {{lc_slice_str("b"), true, lc_type_primitive(LC_T_U16)}, {lc_slice_str("a"), true, lc_type_primitive(LC_T_I32)},
+                                      {lc_slice_str("s"), true, lc_type_primitive(LC_T_STRING)}, {lc_slice_str("e"), true, ref}};
+    struct lc_buf b = {0};
+    lc_buf_u8(&b, 1);
+    lc_buf_u32(&b, 2);
+    lc_type_encode(&b, lc_type_new_product(&a, 4, columns));
+    lc_type_encode(&b, lc_type_new_sum(&a, 1, &no_payload));
+    lc_buf_u32(&b, 1);
+    lc_buf_bsatn_str(&b, cases[i].name);
+    lc_buf_u32(&b, cases[i].row_type);
+    const char *parts[] = {cases[i].primary, cases[i].indexes, cases[i].constraints, cases[i].sequences};
+    for (int k = 0; k < 4; k++) lc_buf_slice_append(&b, from_hex(&a, parts[k]));
+    lc_buf_u8(&b, 1); /* no schedule */
+    lc_buf_u8(&b, !cases[i].is_system);
+    lc_buf_u8(&b, 0);
+    lc_buf_u32(&b, 0); /* reducers */
+    lc_buf_u32(&b, 2); /* named types */
+    for (uint32_t k = 0; k < 2; k++) {
+      lc_buf_u32(&b, 0);
+      lc_buf_bsatn_str(&b, k ? "E" : "Row");
+      lc_buf_u32(&b, k);
+      lc_buf_u8(&b, !cases[i].ordered);
+    }
+    lc_buf_u32(&b, 0);
+    lc_buf_u32(&b, 0);
+    struct lc_module_def *def;
+    struct lc_error err = {0};
+    bool ok = lc_module_def_decode(lc_buf_slice(&b), &def, &err) == LC_OK;
+    if (ok) lc_module_def_free(def);
+    if (ok != !cases[i].want || (cases[i].want && !strstr(err.text, cases[i].want))) fail_msg("definition %zu: got %s, want %s", i, ok ? "acceptance" : err.text, cases[i].want ? cases[i].want : "acceptance");
+    lc_buf_free(&b);
+  }
+  lc_arena_free(&a);
+}
+
 /* Damaged definitions are refused or give something that can be exported; nothing crashes. */
 static void test_damaged_modules(void **state) {
   (void)state;
@@ -535,6 +646,6 @@ static void test_damaged_modules(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_types),    cmocka_unit_test(test_bsatn_errors), cmocka_unit_test(test_order),
                                      cmocka_unit_test(test_identity), cmocka_unit_test(test_json),         cmocka_unit_test(test_golden_modules),
-                                     cmocka_unit_test(test_exported_schema), cmocka_unit_test(test_refused_modules), cmocka_unit_test(test_damaged_modules)};
+                                     cmocka_unit_test(test_exported_schema), cmocka_unit_test(test_type_as_json), cmocka_unit_test(test_refused_modules), cmocka_unit_test(test_damaged_modules), cmocka_unit_test(test_tables)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
