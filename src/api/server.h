@@ -224,6 +224,10 @@ void ws_upgrade(struct request *q);
 void ws_message(void *ctx, struct lc_conn *conn, struct lc_slice payload, bool text);
 void ws_closed(struct lc_conn *conn);
 void ws_deliver(struct lc_net_thread *t, struct lc_db_outbox *o); /* owning thread; frees it. t NULL: the server has ended */
+/* ws.c, for both protocols' operations */
+void ws_encode_answer(const struct lc_db_client *base, const struct lc_db_op *op, struct lc_slice args, const struct lc_query_rows *rows, uint32_t n, const char *error_text, struct lc_buf *out);
+void ws_on_overflow(struct lc_db_client *base);
+void ws_on_answered(struct lc_db_client *base, const struct lc_db_op *op);
 /* ws_sessions.c: c's session, by database, identity and session_id; false: it is held. */
 void sessions_init(struct sessions *s);
 void sessions_free(struct sessions *s);

@@ -203,6 +203,28 @@ void ws_dismissed(struct lc_db_client *base) {
   lc_buf_u32(&base->out, FRAME_DISMISS);
 }
 
+/* With a client of its own, of which the protocols look at little; what is large is compressed here, away from the network threads. */
+void ws_encode_answer(const struct lc_db_client *base, const struct lc_db_op *op, struct lc_slice args, const struct lc_query_rows *rows, uint32_t n, const char *error_text, struct lc_buf *out) {
+  const struct ws_client *real = (const struct ws_client *)base;
+  struct ws_client c = {.base = {.ops = base->ops, .protocol = base->protocol, .identity = base->identity, .connection_id = base->connection_id}, .at = {.database = real->at.database}, .is_json = real->is_json, .is_light = real->is_light};
+  static const struct lc_query_rows none;
+  if (op->kind == LC_OP_ONE_OFF) base->ops->one_off_result(&c.base, op, args, error_text ? NULL : rows, error_text);
+  else if (error_text) base->ops->subscription_error(&c.base, op, error_text);
+  else if (op->kind == LC_OP_UNSUBSCRIBE) base->ops->unsubscribe_applied(&c.base, op, rows ? rows : &none, n);
+  else base->ops->subscribe_applied(&c.base, op, rows, n);
+  struct ws_packer *packer = real->compression != WS_PLAIN ? ws_packer_new() : NULL;
+  struct lc_slice frame = lc_slice(c.base.out.data + 4, c.base.out.len - 4), packed = ws_pack(packer, real->compression, frame);
+  if (packed.data == frame.data) {
+    *out = c.base.out;
+  } else {
+    lc_buf_u32(out, (uint32_t)packed.len);
+    lc_buf_slice_append(out, packed);
+    if (!lc_buf_ok(out)) lc_panic("out of memory while encoding a message");
+    lc_buf_free(&c.base.out);
+  }
+  ws_packer_free(packer);
+}
+
 static void deliver(struct lc_net_thread *t, const struct lc_db_outbox_entry *e) {
   struct ws_client *c = (struct ws_client *)e->client;
   struct lc_conn *conn = t ? lc_conn_from_ref(t, c->at.ref) : NULL;

@@ -453,4 +453,4 @@ static void on_procedure(struct lc_db_client *base, const struct lc_db_op *op, c
 
 static void on_closed(struct lc_db_client *base) { (void)base; /* freed when its last outbox entry arrives */ }
 
-const struct lc_db_client_ops ws_v1_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_set_failed, on_one_off, on_procedure, on_closed, ws_dismissed, NULL, NULL, NULL};
+const struct lc_db_client_ops ws_v1_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_set_failed, on_one_off, on_procedure, on_closed, ws_dismissed, NULL, NULL, NULL, ws_encode_answer, ws_on_answered, ws_on_overflow};

@@ -142,6 +142,9 @@ void ws_answered(struct ws_client *c, const struct lc_db_op *op) {
   atomic_store_explicit(&c->answered_bytes, atomic_load_explicit(&c->answered_bytes, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
 
+void ws_on_overflow(struct lc_db_client *base) { lc_buf_u32(&base->out, FRAME_ABORT); }
+void ws_on_answered(struct lc_db_client *base, const struct lc_db_op *op) { ws_answered((struct ws_client *)base, op); }
+
 /* ---- encoding ---- */
 
 /* Begins a message: a new frame, or for v3 the frame being filled. Returns the buffer to append to. */
@@ -319,4 +322,4 @@ static void on_procedure(struct lc_db_client *base, const struct lc_db_op *op, c
 static void on_closed(struct lc_db_client *base) { (void)base; /* freed when its last outbox entry arrives */ }
 
 const struct lc_db_client_ops ws_v2_ops = {on_connected, on_reducer_result, on_update, on_subscribe_applied, on_unsubscribe_applied, on_subscription_error, on_set_failed, on_one_off, on_procedure, on_closed, ws_dismissed,
-                                           on_batch_begins, on_batch_set, on_batch_ends};
+                                           on_batch_begins, on_batch_set, on_batch_ends, ws_encode_answer, ws_on_answered, ws_on_overflow};

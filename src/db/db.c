@@ -7,6 +7,7 @@
 #include "db_internal.h"
 #include <stdio.h>
 
+enum { MAX_HELD_BYTES = 64 << 20 }; /* of a client whose answer is being computed elsewhere */
 enum { RUN_LIMIT_NS = 2000000 }; /* a database gives up the baton after this long, so that others on the thread run */
 enum { MAX_OPS_A_LOOK = 16, SHORT_LOOK_NS = 32000, LONG_LOOK_NS = 128000 }; /* how often the clock is looked at: rarely while operations are short */
 
@@ -73,6 +74,7 @@ static void run_connect(struct lc_db *db, struct lc_db_client *c) {
 
 static void run_disconnect(struct lc_db *db, struct lc_db_client *c) {
   db_procedures_forget_client(db, c);
+  db_reads_cancel(c);
   views_release_all(db, c);
   if (c->is_connected) {
     lc_live_drop_client(db->live, c);
@@ -128,17 +130,33 @@ static struct lc_db_outbox_entry *outbox_add(struct lc_db *db, struct lc_db_clie
   return &o->entries[o->n++];
 }
 
+static void hand_over(struct lc_db *db, struct lc_db_client *c, struct lc_buf *bytes, bool closed) {
+  if (bytes->len == 0 && !closed) {
+    lc_buf_free(bytes);
+    return;
+  }
+  struct lc_db_outbox_entry *e = outbox_add(db, c);
+  if (!e) lc_panic("out of memory while handing over %zu bytes of answers", bytes->len);
+  *e = (struct lc_db_outbox_entry){.client = c, .bytes = *bytes, .closed = closed};
+  *bytes = (struct lc_buf){0};
+}
 void db_hand_over(struct lc_db *db) {
   if (db->wal) lc_wal_submit(db->wal);
   for (struct lc_db_client *c = db->dirty, *next; c; c = next) {
     next = c->dirty_next;
     c->dirty_next = NULL;
     c->is_dirty = false;
-    if (c->out.len == 0 && !c->is_closing) continue;
-    struct lc_db_outbox_entry *e = outbox_add(db, c);
-    if (!e) lc_panic("out of memory while handing over %zu bytes of answers", c->out.len);
-    *e = (struct lc_db_outbox_entry){.client = c, .bytes = c->out, .closed = c->is_closing};
-    c->out = (struct lc_buf){0};
+    struct lc_buf ready[2];
+    while (db_reads_release(c, ready)) {
+      hand_over(db, c, &ready[0], false);
+      hand_over(db, c, &ready[1], false);
+    }
+    if (c->reads && c->out.len > MAX_HELD_BYTES) {
+      lc_buf_clear(&c->out);
+      c->ops->overflow(c);
+      hand_over(db, c, &c->out, false);
+    }
+    if (!c->reads) hand_over(db, c, &c->out, c->is_closing);
   }
   db->dirty = NULL;
   const struct lc_db_callbacks *cb = &db->options.callbacks;

@@ -54,6 +54,11 @@ struct lc_db_client_ops {
   void (*batch_begins)(struct lc_db_client *c, const struct lc_db_op *op);
   void (*batch_set)(struct lc_db_client *c, uint64_t query_set_id, const struct lc_query_rows *rows, uint32_t n, const char *error_text);
   void (*batch_ends)(struct lc_db_client *c, const struct lc_db_op *op);
+  /* Any thread, while c lives: appends to out what subscribe_applied, unsubscribe_applied or one_off_result, or with error_text the operation's error, would append to
+   * c->out. NULL: everything is computed with the baton. Then, with the baton: op will need no other answer. */
+  void (*encode_answer)(const struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args, const struct lc_query_rows *rows, uint32_t n, const char *error_text, struct lc_buf *out);
+  void (*answered)(struct lc_db_client *c, const struct lc_db_op *op);
+  void (*overflow)(struct lc_db_client *c); /* more is held back for it than may be: its connection is to end */
 };
 
 /* A WebSocket connection as the database sees it. Allocated by api/, zeroed; it fills the first part before submitting CONNECT.
@@ -70,6 +75,7 @@ struct lc_db_client {
   /* db's own */
   struct lc_db_client *dirty_next; bool is_dirty, is_connected, is_closing;
   struct lc_db_client *all_prev, *all_next;
+  struct read_job *reads;            /* answers being computed elsewhere, oldest first; while there are any, nothing behind them is handed over */
   struct view_ref *view_refs;        /* views that its subscriptions read */
 };
 

@@ -55,6 +55,7 @@ struct lc_db {
   uint32_t n_running;
   struct procedure_instance *idle_instances;
   struct scheduler *scheduler;                /* scheduler.c */
+  unsigned n_reads;                           /* under the lock of reads.c: its jobs there */
   struct views *views; bool has_views;        /* views.c; has_views: the program has any */
   _Atomic uint64_t immediate_bytes;           /* of calls queued by volatile_nonatomic_schedule_immediate */
   atomic_bool immediate_dropped;              /* one was dropped, which is in the log, and none has run since */
@@ -126,6 +127,14 @@ void db_subscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_o
 void db_subscribe_batch(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice args);
 void db_unsubscribe(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op);
 void db_one_off(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice sql, struct lc_slice args);
+
+/* ---- reads.c: answers with many rows ---- */
+/* Has a thread compute the rows of n texts (BSATN strings, taken over) as of now and encode them as the answer to op; the client is held until then. query_set_id: as
+ * live knows the set. False: not to be had, nothing has happened. */
+bool db_read_begin(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, uint64_t query_set_id, enum lc_sql_language language, uint32_t flags, struct lc_buf *texts, uint32_t n, struct lc_slice args);
+bool db_reads_release(struct lc_db_client *c, struct lc_buf out[2]); /* the next output of a held client; false: none is ready. It is held as long as c->reads is not NULL */
+void db_reads_cancel(struct lc_db_client *c);
+void db_reads_close(struct lc_db *db);   /* waits for all; not with the baton */
 
 /* ---- views.c: materialised views ---- */
 struct views *views_new(void); /* NULL: out of memory */

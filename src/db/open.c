@@ -253,6 +253,7 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
 void lc_db_close(struct lc_db *db) {
   if (!db) return;
   db_procedures_close(db);
+  db_reads_close(db);
   if (db->options.callbacks.deliver && db->log)
     while (lc_db_run(db)) {}
   db_snapshots_close(db);

@@ -396,7 +396,10 @@ void db_procedures_cancel(struct lc_db *db, const char *reason) {
   pthread_mutex_unlock(&pool.mutex);
 }
 
-void lc_db_begin_close(struct lc_db *db) { atomic_store(&db->closing, true); }
+void lc_db_begin_close(struct lc_db *db) {
+  atomic_store(&db->closing, true);
+  db_reads_close(db);
+}
 
 void db_procedures_close(struct lc_db *db) {
   pthread_mutex_lock(&pool.mutex);

@@ -242,42 +242,6 @@ void live_follow_schema(struct lc_live *l) {
 
 /* ---- rows of a query ---- */
 
-static bool add_row(void *ctx, struct lc_slice row) {
-  row_list_add(ctx, row);
-  return true;
-}
-
-/* Appends the rows of one fragment (all: of the whole plan) to the answer; offsets into rows_bytes are turned into slices by finish_rows. */
-static enum lc_status put_rows(struct lc_live *l, const struct lc_plan *plan, uint32_t fragment, bool all, uint32_t *n, struct lc_error *err) {
-  if (*n == l->cap_rows) {
-    uint32_t cap = l->cap_rows ? l->cap_rows * 2 : 16;
-    struct lc_query_rows *p = lc_realloc(l->rows, cap * sizeof *p);
-    if (!p) return lc_fail(err, LC_NOMEM, "out of memory");
-    l->rows = p;
-    l->cap_rows = cap;
-  }
-  struct row_list list = {0};
-  enum lc_status st = all ? lc_plan_run(plan, now(l), add_row, &list, err) : lc_fragment_run(plan, fragment, now(l), NULL, add_row, &list, err);
-  const struct lc_table_info *t = lc_plan_table(plan);
-  size_t at = l->rows_bytes.len;
-  row_list_encode(&list, &l->rows_bytes);
-  l->rows[*n] = (struct lc_query_rows){.table = t, .table_name = t->name, .n_rows = list.n_rows, .row_list = {(const uint8_t *)(uintptr_t)at, l->rows_bytes.len - at}};
-  ++*n;
-  if (st == LC_OK && (!lc_buf_ok(&list.rows) || !lc_buf_ok(&list.offsets) || !lc_buf_ok(&l->rows_bytes))) st = lc_fail(err, LC_NOMEM, "out of memory for the rows of a query");
-  row_list_free(&list);
-  return st;
-}
-
-static void finish_rows(struct lc_live *l, uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) l->rows[i].row_list.data = l->rows_bytes.data + (uintptr_t)l->rows[i].row_list.data;
-}
-
-/* Nothing is said of a fragment one of whose tables has no rows (spec/05 §15); event tables never have any. */
-static bool has_rows(struct lc_live *l, const struct lc_plan *plan, uint32_t fragment) {
-  for (uint32_t r = 0; r < lc_fragment_n_relations(plan, fragment); r++)
-    if (lc_view_row_count(now(l), lc_fragment_table(plan, fragment, r)->table_id) == 0) return false;
-  return true;
-}
 /* Does another set of the subscriber hold the query? */
 static bool is_held_elsewhere(const struct set *s, const struct query *q) {
   for (const struct set *o = s->subscriber->sets; o; o = o->next)
@@ -285,28 +249,49 @@ static bool is_held_elsewhere(const struct set *s, const struct query *q) {
       if (o->links[i].query == q) return true;
   return false;
 }
+/* How often the answer about a set has the rows of one of its queries (spec/03 §14.3). */
+static uint32_t copies_of(const struct set *s, const struct link *k, uint32_t flags) {
+  if (!k->query->plan || (flags & LC_LIVE_NO_ROWS) || ((flags & LC_LIVE_NEW_ONLY) && is_held_elsewhere(s, k->query))) return 0;
+  return s->is_apart ? k->copies : 1; /* v1's first way to subscribe knows no duplicates */
+}
 static enum lc_status set_rows(struct lc_live *l, const struct set *s, uint32_t flags, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
+  struct lc_live_answer *a = &l->answer;
+  enum lc_status st = LC_OK;
+  answer_clear(a);
+  for (uint32_t i = 0; i < s->n; i++)
+    for (uint32_t k = copies_of(s, &s->links[i], flags); k && st == LC_OK; k--) st = answer_add(a, s->links[i].query->plan, now(l), flags, NULL, err);
+  if (st == LC_OK) answer_finish(a);
+  *rows = a->rows;
+  *n_rows = a->n;
+  return st;
+}
+static struct set *find_set(struct lc_live *l, void *client, uint64_t id) {
+  struct subscriber *s = find_subscriber(l, client);
+  struct set *set = s ? s->sets : NULL;
+  while (set && set->id != id) set = set->next;
+  return set;
+}
+enum lc_status lc_live_set_rows(struct lc_live *l, void *client, uint64_t id, uint32_t flags, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err) {
+  struct set *set = find_set(l, client, id);
+  return set ? set_rows(l, set, flags, rows, n_rows, err) : lc_fail(err, LC_NOT_FOUND, "no such set");
+}
+uint64_t lc_live_set_cost(struct lc_live *l, void *client, uint64_t id, uint32_t flags) {
+  const struct set *set = find_set(l, client, id);
+  uint64_t sum = 0, limit;
+  live_follow_schema(l);
+  for (uint32_t i = 0; set && i < set->n && sum < UINT32_MAX; i++)
+    for (uint32_t k = copies_of(set, &set->links[i], flags); k && sum < UINT32_MAX; k--) {
+      uint64_t cost = lc_plan_estimate(set->links[i].query->plan, now(l), &limit);
+      sum += cost < UINT32_MAX ? cost : UINT32_MAX;
+    }
+  return sum;
+}
+uint32_t lc_live_set_texts(struct lc_live *l, void *client, uint64_t id, uint32_t flags, struct lc_buf *texts) {
+  const struct set *set = find_set(l, client, id);
   uint32_t n = 0;
-  lc_buf_clear(&l->rows_bytes);
-  for (uint32_t i = 0; i < s->n && !(flags & LC_LIVE_NO_ROWS); i++) {
-    const struct lc_plan *plan = s->links[i].query->plan;
-    if ((flags & LC_LIVE_NEW_ONLY) && is_held_elsewhere(s, s->links[i].query)) continue;
-    if (plan && (flags & LC_LIVE_WHOLE)) {
-      enum lc_status st = put_rows(l, plan, 0, true, &n, err);
-      if (st != LC_OK) return st;
-      continue;
-    }
-    uint32_t copies = s->is_apart ? s->links[i].copies : 1; /* v1's first way to subscribe knows no duplicates (spec/03 §14.3) */
-    for (uint32_t f = 0; plan && f < lc_plan_n_fragments(plan) * copies; f++) {
-      if (!has_rows(l, plan, f / copies)) continue;
-      enum lc_status st = put_rows(l, plan, f / copies, false, &n, err);
-      if (st != LC_OK) return st;
-    }
-  }
-  finish_rows(l, n);
-  *rows = l->rows;
-  *n_rows = n;
-  return LC_OK;
+  for (uint32_t i = 0; set && i < set->n; i++)
+    for (uint32_t k = copies_of(set, &set->links[i], flags); k; k--, n++) lc_buf_bsatn_bytes(texts, set->links[i].query->sql);
+  return n;
 }
 
 /* ---- subscribe, unsubscribe ---- */
@@ -427,20 +412,12 @@ void lc_live_drop_client(struct lc_live *l, void *client) {
   live_drop_empty_subscriber(l, s);
 }
 
-enum lc_status lc_live_one_off(struct lc_live *l, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_query_rows *rows, struct lc_error *err) {
-  struct lc_plan *plan;
-  uint32_t n = 0;
-  uint64_t limit;
-  enum lc_status st = lc_sql_compile(now(l), sql, LC_SQL_QUERY, caller, &plan, err);
+enum lc_status lc_live_one_off(struct lc_live *l, const struct lc_plan *plan, struct lc_query_rows *rows, struct lc_error *err) {
+  answer_clear(&l->answer);
+  enum lc_status st = answer_add(&l->answer, plan, now(l), LC_LIVE_WHOLE, NULL, err);
   if (st != LC_OK) return st;
-  uint64_t sum = lc_plan_estimate(plan, now(l), &limit);
-  st = lc_plan_check_limit(sum, limit, err);
-  lc_buf_clear(&l->rows_bytes);
-  if (st == LC_OK) st = put_rows(l, plan, 0, true, &n, err);
-  lc_plan_free(plan);
-  if (st != LC_OK) return st;
-  finish_rows(l, n);
-  *rows = l->rows[0];
+  answer_finish(&l->answer);
+  *rows = l->answer.rows[0];
   return LC_OK;
 }
 
@@ -453,8 +430,7 @@ void lc_live_free(struct lc_live *l) {
   interest_free(&l->interest);
   lc_free(l->by_key);
   lc_free(l->subscribers);
-  lc_free(l->rows);
-  lc_buf_free(&l->rows_bytes);
+  lc_live_answer_free(&l->answer);
   lc_arena_free(&l->arena);
   lc_free(l);
 }

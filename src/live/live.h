@@ -47,8 +47,20 @@ void lc_live_evaluate(struct lc_live *live, const struct lc_tx_delta *delta, con
 /* Since the beginning: distinct queries that commits made it evaluate, and those that had changes (spec/05 §20). */
 struct lc_live_counts { uint64_t evaluated, matched; };
 struct lc_live_counts lc_live_counts(const struct lc_live *live);
-/* One-off query (spec/03 §13): *rows valid until the next call on live. */
-enum lc_status lc_live_one_off(struct lc_live *live, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_query_rows *rows, struct lc_error *err);
+/* A one-off query's rows (spec/03 §13), of a plan made for the present: *rows valid until the next call on live. */
+enum lc_status lc_live_one_off(struct lc_live *live, const struct lc_plan *plan, struct lc_query_rows *rows, struct lc_error *err);
+
+/* The rows of a set of the client, flags as above: at once; or what computing them would look at, and the texts (BSATN strings appended; returns how many; buffer
+ * failed: out of memory) for somebody else to do it. */
+enum lc_status lc_live_set_rows(struct lc_live *live, void *client, uint64_t query_set_id, uint32_t flags, const struct lc_query_rows **rows, uint32_t *n_rows, struct lc_error *err);
+uint64_t lc_live_set_cost(struct lc_live *live, void *client, uint64_t query_set_id, uint32_t flags);
+uint32_t lc_live_set_texts(struct lc_live *live, void *client, uint64_t query_set_id, uint32_t flags, struct lc_buf *texts);
+/* The rows of n texts on an opened view, by any thread. LC_CLOSED: *cancel (may be NULL) became true. The answer starts zeroed and is to be freed in any case, before
+ * the view is closed. */
+struct lc_live_answer { struct lc_query_rows *rows; uint32_t n, cap; struct lc_buf bytes; };
+enum lc_status lc_live_read(struct lc_read_view view, enum lc_sql_language language, const struct lc_sql_caller *caller, uint32_t flags, struct lc_slice texts, uint32_t n, const atomic_bool *cancel,
+                            struct lc_live_answer *answer, struct lc_error *err);
+void lc_live_answer_free(struct lc_live_answer *answer);
 
 /* ---- watches (watches.c): changed rows of interest to others than queries ---- */
 

@@ -47,6 +47,11 @@ void row_list_free(struct row_list *l);
 /* The list of n rows without their first `skip` bytes, in the arena. data NULL: out of memory. */
 struct lc_slice row_list_of(struct lc_arena *arena, const struct lc_slice *rows, uint32_t n, size_t skip);
 
+/* answer.c: clear, add the rows of plans, finish. */
+void answer_clear(struct lc_live_answer *a);
+enum lc_status answer_add(struct lc_live_answer *a, const struct lc_plan *plan, struct lc_read_view view, uint32_t flags, const atomic_bool *cancel, struct lc_error *err); /* cancel: may be NULL */
+void answer_finish(struct lc_live_answer *a);
+
 /* boxes.c */
 struct box_node;
 struct boxes { uint32_t n_dims; struct lc_key_spec *specs[LC_SEARCH_MAX_INTERVALS]; struct box_node *root; uint32_t n_occurrences; };
@@ -85,7 +90,7 @@ struct lc_live {
   struct query **by_key; uint32_t n_queries, n_buckets;
   struct interest interest;
   struct subscriber **subscribers; uint32_t n_subscribers, n_subscriber_buckets;
-  struct lc_query_rows *rows; uint32_t cap_rows; struct lc_buf rows_bytes; /* answer of the last call */
+  struct lc_live_answer answer;       /* of the last call */
   uint64_t stamp;                     /* of the last evaluation */
   bool has_unwatched;                 /* a broken query lacks memory to be found by its tables: it ends with the next commit */
   struct lc_live_counts counts;

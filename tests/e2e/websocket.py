@@ -482,6 +482,111 @@ def batches_of_sets():
             w.close()
 
 
+# ---- many rows: computed beside the writer, in their place in the order of commits ----
+
+def fixed_rows(p, size):
+    """Rows of a list of rows of one size, and what follows it."""
+    if p[0] == 1:
+        assert p[1:9] == bytes(8), p[:20]
+        return [], p[9:]
+    assert p[0] == 0 and p[1:3] == struct.pack('<H', size), p[:20]
+    n = struct.unpack('<I', p[3:7])[0]
+    return [p[7 + i:7 + i + size] for i in range(0, n, size)], p[7 + n:]
+
+
+def many_rows():
+    N = 30000
+    with Fixture() as s:
+        s.publish('bank', module('transfer'), s.owner)
+        w = opened(s, 'bank')
+        w.send(call(1, 'seed', u32(N) + struct.pack('<q', 1000)))
+        w.expect(ok(1))
+        stop, moved = threading.Event(), [0]
+        def transfers():
+            i = 0
+            while not stop.is_set():
+                for _ in range(20):
+                    i += 1
+                    w.send(call(i, 'transfer', u32(i * 7919 % N, (i * 7919 + 1) % N) + struct.pack('<q', 1)))
+                for _ in range(20): w.expect(ok(i - 19 + _))
+                moved[0] = i
+        t = threading.Thread(target=transfers)
+        t.start()
+        try:
+            for protocol in (V2, V3):
+                for query in ('confirmed=false&compression=None', 'confirmed=true&compression=Gzip'):
+                    c = opened(s, 'bank', protocol, query=query)
+                    def messages():
+                        while True:
+                            m = c.message()
+                            m = gzip.decompress(m[1:]) if m[0] == 2 else m[1:]
+                            while m:
+                                if m[0] == 1: # SubscribeApplied
+                                    assert m[9:25] == u32(1) + bstr('accounts'), m[:40]
+                                    r, rest = fixed_rows(m[25:], 12)
+                                    yield 'applied', m[1:9], r, []
+                                    m = rest
+                                elif m[0] == 4: # TransactionUpdate of one set and table
+                                    at = 1 + 4 + 4 + 4 + 12 + 4 + 1
+                                    inserts, rest = fixed_rows(m[at:], 12)
+                                    deletes, rest = fixed_rows(rest, 12)
+                                    yield 'update', m[5:9], inserts, deletes
+                                    m = rest
+                                elif m[0] == 2: # UnsubscribeApplied with rows
+                                    assert m[9:26] == b'\0' + u32(1) + bstr('accounts'), m[:40]
+                                    r, m = fixed_rows(m[26:], 12)
+                                    yield 'gone', b'', [], r
+                                elif m[0] == 5: # one-off result
+                                    assert m[5:22] == b'\0' + u32(1) + bstr('accounts'), m[:40]
+                                    r, m = fixed_rows(m[22:], 12)
+                                    yield 'rows', b'', r, []
+                                else: raise Exception(m[:40])
+                    c.send(subscribe(1, 1, 'SELECT * FROM accounts'))
+                    c.send(one_off(2, 'SELECT * FROM accounts'))
+                    state, steps = None, 0
+                    before, got = moved[0], messages()
+                    for kind, _, inserts, deletes in got:
+                        if kind == 'applied':
+                            assert state is None and len(inserts) == len(set(inserts)) == N, len(inserts)
+                            state = set(inserts)
+                        elif kind == 'rows': # in its place: exactly what the updates so far have made of the first rows
+                            assert state == set(inserts), len(state ^ set(inserts))
+                            steps = 1
+                        else:
+                            assert kind == 'update' and len(inserts) == len(deletes) == 2, (kind, inserts, deletes)
+                            for d in deletes: state.remove(d)
+                            for i in inserts: assert i not in state; state.add(i)
+                            steps += steps > 0
+                            if steps > 100: break
+                    c.send(unsubscribe(3, 1, 1))
+                    for kind, _, inserts, deletes in got: # dropped rows are what the client has
+                        if kind == 'gone':
+                            assert state == set(deletes), len(state ^ set(deletes))
+                            break
+                        for d in deletes: state.remove(d)
+                        for i in inserts: state.add(i)
+                    c.quiet(0.1)
+                    c.close()
+            # one who leaves in the middle, and a set that goes before its rows have come
+            for _ in range(5):
+                c = opened(s, 'bank')
+                for i in range(3): c.send(subscribe(i, i, 'SELECT * FROM accounts'))
+                c.close()
+            c = opened(s, 'bank')
+            c.send(subscribe(1, 1, 'SELECT * FROM accounts'))
+            c.send(unsubscribe(2, 1))
+            assert c.message()[1] == 1
+            while True:
+                m = c.message()
+                if m[1] == 4: continue
+                assert m[1:] == unsub_applied(2, 1), m[:40]
+                break
+            c.quiet(0.1)
+        finally:
+            stop.set()
+            t.join()
+
+
 # ---- sessions (spec/07 §6.2) ----
 
 def sessions():
@@ -855,5 +960,5 @@ def too_many_requests():
 
 if __name__ == '__main__':
     import sys
-    tests = [handshake, subscriptions, one_off_queries, reducers, batches, batches_of_sets, sessions, compression, closing, frames, connection_ids, end_of_server, deleted_database, coming_and_going, client_that_does_not_read, too_many_requests, many_connections, keep_alive]
+    tests = [handshake, subscriptions, one_off_queries, reducers, batches, batches_of_sets, many_rows, sessions, compression, closing, frames, connection_ids, end_of_server, deleted_database, coming_and_going, client_that_does_not_read, too_many_requests, many_connections, keep_alive]
     main([t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]])
