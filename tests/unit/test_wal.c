@@ -74,6 +74,45 @@ static void test_golden(void **state) { /* spec/06 §10.2 */
   remove_dir();
 }
 
+/* spec/06 §10.2: the real commit and the synthetic one with a reducer call, byte for byte both ways; §21 cases 14 and 15: any flipped bit is a checksum error. */
+static void test_golden_commits(void **state) {
+  (void)state;
+  static const struct { uint64_t offset; const char *hex; } golden[] = {
+      {3, "03000000000000000000000000000000010088000000" "a04c0000000c73656e645f6d657373616765" "1ad49e8797aeebfb48dac7f50417c4df7540633f52681071545178bd18f200c2" "5045ca3bc37d2f62bedc61278a525756"
+          "cc38b4cda53c0600" "030000006f6d67" "01" "0110000001" "1ad49e8797aeebfb48dac7f50417c4df7540633f52681071545178bd18f200c2" "cc38b4cda53c0600" "030000006f6d67" "0000" "151b5921"},
+      {7, "07000000000000000000000000000000010063000000" "a04500000003616464" "0100000000000000000000000000000000000000000000000000000000000000" "00000000000000000000000000000000" "00401e18240a0600"
+          "0500000068656c6c6f" "010010000001" "0100000000000000" "0500000068656c6c6f" "0000" "59bbdb8d"}};
+  assert_int_equal(lc_crc32c(0, "123456789", 9), 0xe3069283u);
+  for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
+    uint8_t want[256], got[1024];
+    size_t n = strlen(golden[g].hex) / 2;
+    assert_true(lc_hex_decode(golden[g].hex, 2 * n, want));
+    fresh_dir();
+    struct lc_wal *w = open_log(&lc_fs_posix, 0);
+    for (uint64_t i = 0; i < golden[g].offset; i++) lc_wal_append(w, lc_slice_str("a"));
+    lc_wal_append(w, lc_slice(want + 22, n - 26)); /* the records */
+    lc_wal_close(w);
+    size_t all = read_segment(0, got, sizeof got);
+    assert_int_equal(all, 10 + golden[g].offset * 27 + n);
+    assert_memory_equal(got + all - n, want, n);
+    struct lc_wal_scan_end end;
+    char clog[128];
+    snprintf(clog, sizeof clog, "%s/clog", dir);
+    assert_int_equal(lc_wal_scan(&lc_fs_posix, clog, NULL, NULL, NULL, &end, &err), LC_OK);
+    assert_int_equal(end.last_offset, golden[g].offset);
+    assert_memory_equal(&end.last_checksum, want + n - 4, 4);
+    for (size_t bit = 0; bit < 8 * n; bit++) { /* the last commit: reported as a torn tail, given to nobody */
+      got[all - n + bit / 8] ^= (uint8_t)(1u << bit % 8);
+      write_segment(0, got, all);
+      got[all - n + bit / 8] ^= (uint8_t)(1u << bit % 8);
+      assert_int_equal(lc_wal_scan(&lc_fs_posix, clog, NULL, NULL, NULL, &end, &err), LC_OK);
+      assert_int_equal(end.next_offset, golden[g].offset);
+      assert_true(strstr(end.torn, "checksum mismatch") || strstr(end.torn, "bytes of commit"));
+    }
+    remove_dir();
+  }
+}
+
 static void append_some(struct lc_wal *w, uint64_t n) {
   for (uint64_t i = 0; i < n; i++) {
     uint8_t payload[200];
@@ -661,7 +700,7 @@ static void test_names_are_synced(void **state) {
 
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_reopen_and_rotate), cmocka_unit_test(test_torn_tail),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_golden_commits), cmocka_unit_test(test_reopen_and_rotate), cmocka_unit_test(test_torn_tail),
                                      cmocka_unit_test(test_damage), cmocka_unit_test(test_lock),              cmocka_unit_test(test_failed_sync), cmocka_unit_test(test_many_logs),
                                      cmocka_unit_test(test_index), cmocka_unit_test(test_damaged_index), cmocka_unit_test(test_compressed), cmocka_unit_test(test_newest_compressed),
                                      cmocka_unit_test(test_damaged_compressed), cmocka_unit_test(test_others), cmocka_unit_test(test_unreadable_is_not_torn), cmocka_unit_test(test_names_are_synced)};
