@@ -167,7 +167,7 @@ static bool have_thread(void) {
 
 void db_snapshot_due_after(struct lc_db *db) {
   uint64_t n = db->options.snapshot_interval_transactions, o = db->next_offset; /* the next offset to be given */
-  db->snapshot.due = db->wal && n ? o + (1 % n + n - o % n) % n + 1 : UINT64_MAX;
+  db->snapshot.due = db->wal && n && n != UINT64_MAX ? o + (1 % n + n - o % n) % n + 1 : UINT64_MAX;
 }
 
 static void enqueue(struct lc_db *db) {

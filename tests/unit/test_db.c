@@ -298,6 +298,34 @@ static void test_snapshots(void **state) {
   }
 }
 
+/* Without an interval, transactions alone ask for no snapshot. */
+static void test_no_interval(void **state) {
+  (void)state;
+  restore_handlers();
+  strcpy(dir, "/tmp/lightcone-db-XXXXXX");
+  assert_non_null(mkdtemp(dir));
+  more = (struct lc_db_options){.snapshot_interval_transactions = UINT64_MAX};
+  struct lc_db *db = open_db(program());
+  struct lc_db_client a = {.ops = &ops, .user = (void *)(uintptr_t)"a", .confirmed = true, .identity = {{3}}, .connection_id = {{3}}};
+  for (int i = 0; i < 10; i++) {
+    struct lc_db_batch *batch = lc_db_batch_new();
+    if (i == 0) op(batch, LC_OP_CONNECT, &a, 0, "", lc_slice(NULL, 0));
+    call_add(batch, &a, 1, "someone");
+    events[0] = 0;
+    lc_db_submit(db, batch);
+    while (lc_db_run(db)) {}
+    usleep(10000);
+  }
+  uint64_t newest;
+  assert_int_equal(snapshots(&newest), 0);
+  lc_db_close(db);
+  lc_buf_free(&a.out);
+  more = (struct lc_db_options){0};
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", dir);
+  assert_int_equal(system(command), 0);
+}
+
 /* A disk that fails at once or after half a write from `disk_fails` on, or that waits while `disk_waits`. */
 static atomic_int disk_fails, disk_waits, disk_calls;
 enum { FAIL_WRITE = 1, FAIL_SHORT, FAIL_SYNC };
@@ -497,7 +525,7 @@ int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   if (lc_host_init(&err) != LC_OK) return 1;
   for (int i = 0; i < 4; i++) sigaction(trap_signals[i], NULL, &wasmtime_handlers[i]);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(migration_tokens), cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots), cmocka_unit_test(test_failing_log), cmocka_unit_test(test_slow_disk)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(migration_tokens), cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots), cmocka_unit_test(test_no_interval), cmocka_unit_test(test_failing_log), cmocka_unit_test(test_slow_disk)};
   int rc = cmocka_run_group_tests(tests, NULL, NULL);
   lc_host_shutdown();
   return rc;
