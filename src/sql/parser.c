@@ -246,7 +246,7 @@ static bool comparison(const struct token *t, enum compare_op *op) {
 
 /* The operator after `left`, whose first token is `start`. */
 static struct ast_expr *infix(struct parser *p, struct ast_expr *left, uint32_t start, unsigned precedence) {
-  enum compare_op op;
+  enum compare_op op = C_EQ;
   const struct token *t = here(p);
   if (t->kind == TOKEN_WORD && precedence > 10) { /* IS, IN, BETWEEN, LIKE, with NOT */
     bool in = word(p, "in") || token_is_word(ahead(p, 1), "in"), between = word(p, "between") || token_is_word(ahead(p, 1), "between"), is = word(p, "is");

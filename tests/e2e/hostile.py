@@ -372,7 +372,7 @@ def system_tables():
 
 def floods():
     """A module that logs, schedules and panics as fast as it can."""
-    with Server(options=['--time-budget-ms', '1000']) as s:
+    with Server(options=['--time-budget-ms', '8000']) as s:
         token = s.identity()['token']
         p = Player(s, token)
         with Bystander(s, token):
