@@ -225,6 +225,13 @@ void ws_encode_answer(const struct lc_db_client *base, const struct lc_db_op *op
   ws_packer_free(packer);
 }
 
+/* The official TypeScript client, which is the one that asks for gzip, takes messages in the order in which they are unpacked: what follows a packed one may overtake it
+ * (npm `spacetimedb` 2.10.1). So it gets the results of queries packed, which somebody waits for and which are long, but not what changes rows that it has. */
+static bool is_bulk(struct lc_slice frame) {
+  enum { SUBSCRIBE_APPLIED = 1, ONE_OFF_RESULT = 5, SUBSCRIBE_BATCH_APPLIED = 8 }; /* spec/03 §6.2, spec/07 §6.1 */
+  return frame.len > 1 && (frame.data[1] == SUBSCRIBE_APPLIED || frame.data[1] == ONE_OFF_RESULT || frame.data[1] == SUBSCRIBE_BATCH_APPLIED);
+}
+
 static void deliver(struct lc_net_thread *t, const struct lc_db_outbox_entry *e) {
   struct ws_client *c = (struct ws_client *)e->client;
   struct lc_conn *conn = t ? lc_conn_from_ref(t, c->at.ref) : NULL;
@@ -240,7 +247,7 @@ static void deliver(struct lc_net_thread *t, const struct lc_db_outbox_entry *e)
       break;
     }
     struct lc_slice frame = lc_slice(lc_read_raw(&r, n), n);
-    if (c->compression != WS_PLAIN) {
+    if (c->compression != WS_PLAIN && (c->compression != WS_GZIP || c->base.protocol == 1 || is_bulk(frame))) {
       struct thread_state *ts = lc_net_thread_user(t);
       if (!ts->packer) ts->packer = ws_packer_new();
       frame = ws_pack(ts->packer, c->compression, frame);

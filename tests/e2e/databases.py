@@ -233,7 +233,7 @@ def damaged_files():
         def log(n): return os.path.join(s.data, 'replicas', n, 'clog', '0' * 20 + '.stdb.log')
         replicas = sorted(os.listdir(os.path.join(s.data, 'replicas')), key=int)
         data = bytearray(open(log(replicas[0]), 'rb').read())
-        data[len(data) // 2] ^= 0x55 # in the middle: not a torn tail
+        data[-1000] ^= 0x55 # behind the snapshot, and whole commits follow: not a torn tail
         open(log(replicas[0]), 'wb').write(data)
         os.remove(log(replicas[2]))
         s.start()

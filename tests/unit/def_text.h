@@ -93,7 +93,7 @@ static uint16_t *def_columns(struct def_text *d, const struct lc_column_def *col
   return out;
 }
 
-static struct lc_module_def *def_text(const char *text) {
+__attribute__((unused)) static struct lc_module_def *def_text(const char *text) {
   struct lc_module_def *def = lc_alloc_zero(1, sizeof *def);
   struct def_text d = {def, text};
   struct lc_arena *a = &def->arena;

@@ -29,6 +29,7 @@ const ts = schema({
   logEntry: keyed('log_entry', 'seq', { seq: t.u64().primaryKey(), payload: t.string() }),
   moment: keyed('moment', 'id', { id: t.u64().primaryKey(), at: t.timestamp(), sender: t.identity(), module: t.identity(), number: t.u64(), fromTen: t.u32(), uuid: t.uuid() }),
   bag: table({ name: 'bag', indexes: [], constraints: [] }, t.row({ group: t.u32(), text: t.string() })),
+  adults: table({ name: 'adults', indexes: [], constraints: [] }, t.row({ id: t.u32(), name: t.string(), age: t.u8() })), // a view
   tickEvent: table({ name: 'tick_event', indexes: [], constraints: [], event: true }, t.row({ at: t.timestamp(), count: t.u64() })),
 });
 const rs = reducers(

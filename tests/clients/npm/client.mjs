@@ -161,7 +161,9 @@ assert.equal(again.identity.toHexString(), before);
 await again.subscribe('SELECT * FROM *');
 await until('client_disconnected ran', () => [...again.conn.db.connected.iter()].filter(r => r.identity.isEqual(again.identity)).every(r => r.count === 1));
 assert.ok(again.people().includes(`${tag}-anna`) && again.people().length >= start.length);
-ok('the same token gives the same identity, and the data is there');
+const grown = () => [...again.conn.db.person.iter()].filter(p => p.age >= 18).map(p => p.name).sort();
+assert.deepEqual([...again.conn.db.adults.iter()].map(p => p.name).sort(), grown());
+ok('the same token gives the same identity, and the data is there, that of a view too');
 
 /* Many calls in flight: all answered, in order. */
 const calls = [];
