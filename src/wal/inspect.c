@@ -53,7 +53,8 @@ static enum lc_status scan_segment(const struct lc_fs *fs, const char *path, uin
   if (st == LC_OK && o == WAL_COMMIT_UNREAD) st = lc_fail(err, r.trouble, "%s at byte position %llu: %s", path, (unsigned long long)r.at, why);
   if (st == LC_OK && o == WAL_COMMIT_BAD && next != end->next_offset) { /* not a torn tail that a newer segment replaced */
     bool is_newest = next == UINT64_MAX && !r.plain_at;
-    bool behind = is_newest && wal_intact_commit_behind(&r, end->next_offset, end->epoch);
+    uint64_t intact_at;
+    bool behind = is_newest && wal_intact_commit_behind(&r, end->next_offset, end->epoch, &intact_at) && !wal_lacks_a_sector(&r, intact_at);
     if (is_newest && !behind) snprintf(end->torn, sizeof end->torn, "%.700s: torn tail at byte position %llu (offset %llu): %s", path, (unsigned long long)r.at, (unsigned long long)end->next_offset, why);
     else st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s%s", path, (unsigned long long)r.at, (unsigned long long)end->next_offset, why, behind ? "; intact commits follow it" : "");
   }

@@ -169,30 +169,29 @@ enum wal_outcome wal_read_commit(struct wal_reader *r, struct wal_commit *c, cha
   return WAL_COMMIT_OK;
 }
 
-bool wal_lacks_a_sector(struct wal_reader *r) {
+bool wal_lacks_a_sector(struct wal_reader *r, uint64_t until) {
   enum { sector_bytes = 512 };
   char why[WAL_WHY_BYTES];
-  uint64_t end = r->size;
-  const uint8_t *p = r->size - r->at >= r->header_bytes ? wal_reader_bytes(r, r->at, r->header_bytes, why) : NULL;
-  if (p && r->at + r->header_bytes + u32_at(p + r->header_bytes - 4) + WAL_CRC_BYTES < end) end = r->at + r->header_bytes + u32_at(p + r->header_bytes - 4) + WAL_CRC_BYTES;
-  for (uint64_t at = r->at; at < end;) {
+  for (uint64_t at = r->at; at < until;) {
     uint64_t n = sector_bytes - at % sector_bytes;
-    if (n > r->size - at) n = r->size - at;
-    if (!(p = wal_reader_bytes(r, at, n, why))) return false;
+    if (n > until - at) n = until - at;
+    const uint8_t *p = wal_reader_bytes(r, at, n, why);
+    if (!p) return false;
     bool zero = true;
     for (uint64_t i = 0; i < n && zero; i++) zero = p[i] == 0;
-    if (zero) return true;
+    if (zero && (at + n) % sector_bytes == 0) return true; /* all of it that could be of this batch */
     at += n;
   }
   return false;
 }
 
-bool wal_intact_commit_behind(struct wal_reader *r, uint64_t expected, uint64_t epoch) {
+bool wal_intact_commit_behind(struct wal_reader *r, uint64_t expected, uint64_t epoch, uint64_t *position) {
   enum { step_bytes = 1 << 16, plausible_ahead = 1 << 20 };
   uint64_t from = r->at;
   uint8_t *look = lc_alloc(step_bytes + 8);
   char why[WAL_WHY_BYTES];
   bool found = false;
+  *position = from;
   if (!look) return true; /* without memory to look, refuse rather than cut */
   for (uint64_t base = from + 1; !found && base + r->header_bytes < r->size; base += step_bytes) {
     uint64_t n = r->size - base < step_bytes + 8 ? r->size - base : step_bytes + 8;
@@ -210,6 +209,7 @@ bool wal_intact_commit_behind(struct wal_reader *r, uint64_t expected, uint64_t 
       r->at = base + i;
       enum wal_outcome o = wal_read_commit(r, &c, why);
       found = o == WAL_COMMIT_UNREAD || (o == WAL_COMMIT_OK && c.epoch == epoch);
+      if (found) *position = o == WAL_COMMIT_OK ? base + i : from;
     }
   }
   lc_free(look);

@@ -179,7 +179,7 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
     bool is_packed = r.plain_at != NULL;
     if (st == LC_OK && wal_index_seek(&r, w->dir, first, UINT64_MAX, &n_indexed) && wal_read_commit(&r, &c, why) == WAL_COMMIT_OK)
       s = (struct sequence){.expected = c.offset + c.n_tx, .epoch = c.epoch, .last_offset = c.offset, .last_checksum = c.checksum, .has_last = true};
-    uint64_t synced_to = s.has_last ? c.position : 0;
+    uint64_t intact_at, synced_to = s.has_last ? c.position : 0;
     while (st == LC_OK && (o = wal_read_commit(&r, &c, why)) == WAL_COMMIT_OK) {
       if (step(&s, &c, r.path, err) == STEP_WRONG) st = err->status;
       wal_index_note(&w->index, c.offset, c.position, r.at - c.position);
@@ -189,8 +189,9 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
       st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; a segment from %llu on was begun, so this is damage and not a torn tail", r.path, (unsigned long long)r.at,
                    (unsigned long long)s.expected, o == WAL_COMMIT_BAD ? why : "missing", (unsigned long long)must_reach);
     if (st == LC_OK && o == WAL_COMMIT_BAD) {
-      if (is_packed) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
-      else if (wal_intact_commit_behind(&r, s.expected, s.epoch) && !wal_lacks_a_sector(&r)) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; intact commits follow it, so this is damage and not a torn tail", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
+      if (is_packed || r.header_bytes != WAL_COMMIT_HEADER_BYTES) /* such are not appended to; or a bit of the version in the header has flipped */
+        st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
+      else if (wal_intact_commit_behind(&r, s.expected, s.epoch, &intact_at) && !wal_lacks_a_sector(&r, intact_at)) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; intact commits follow it, so this is damage and not a torn tail", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
       else lc_log(LC_LOG_WARN, "%s: torn tail cut off at byte %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
     }
     if (st == LC_OK) {

@@ -34,11 +34,12 @@ void wal_reader_close(struct wal_reader *r);
 const uint8_t *wal_reader_bytes(struct wal_reader *r, uint64_t at, uint64_t n, char why[WAL_WHY_BYTES]);
 /* The commit at r->at; on WAL_COMMIT_OK moves behind it. why: text for WAL_COMMIT_BAD, and for WAL_COMMIT_UNREAD: r->trouble. */
 enum wal_outcome wal_read_commit(struct wal_reader *r, struct wal_commit *c, char why[WAL_WHY_BYTES]);
-/* Is there an intact commit of a later offset anywhere behind a bad one at r->at? Then the bad one is damage, not a torn tail. */
-bool wal_intact_commit_behind(struct wal_reader *r, uint64_t expected, uint64_t epoch);
-/* Does the bad commit at r->at lack a sector, or what of one lies behind its start? A batch that was never synced may have left any of its sectors unwritten, which
+/* Is there an intact commit of a later offset anywhere behind a bad one at r->at? *position: where, or r->at if something there cannot be read. Then the bad one is
+ * damage, not a torn tail, unless a sector is lacking before it. */
+bool wal_intact_commit_behind(struct wal_reader *r, uint64_t expected, uint64_t epoch, uint64_t *position);
+/* Is there a sector between r->at, where a commit is bad, and `until` that was never written, or what of it lies behind r->at? A batch that was never synced may have left any of its sectors unwritten, which
  * then are zero, and later ones written; what was written and then damaged is not zero for a whole sector, save in the middle of a payload that is. */
-bool wal_lacks_a_sector(struct wal_reader *r);
+bool wal_lacks_a_sector(struct wal_reader *r, uint64_t until);
 
 /* ---- index.c: the offset index of a segment, advisory: what it says is believed only after the commit there has been read ---- */
 

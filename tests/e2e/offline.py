@@ -80,7 +80,7 @@ def refuses_damage():
 
 def checks():
     """Every kind of damage in a data folder is named with file and place; what is well is said to be."""
-    with Server(options=['--max-segment-size', '8000', '--snapshot-interval-transactions', '20']) as s:
+    with Server(options=['--max-segment-size', '8000', '--snapshot-interval-transactions', '20', '--retain', 'all']) as s:
         token = s.identity()['token']
         fill(s, token, 'one')
         fill(s, token, 'two', 3)
