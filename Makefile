@@ -14,6 +14,7 @@ COMMON := -std=gnu17 -D_GNU_SOURCE -g -fno-omit-frame-pointer -Isrc $(WARN)
 FLAGS_release := -O2
 FLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_tsan := -O1 -fsanitize=thread
+FLAGS_sim := -O2 -fsanitize=address,undefined -fno-sanitize-recover=undefined -DLC_SIMULATOR
 FLAGS_planted := -O2 -DLC_SIMULATOR
 CFLAGS := $(COMMON) $(FLAGS_$(VARIANT))
 WASMTIME := $(shell scripts/wasmtime-dir.sh)
@@ -30,7 +31,7 @@ LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: model-campaign storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
+.PHONY: sim simulator model-campaign storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,6 +94,23 @@ storage-planted: setup ## the table of planted mistakes and the seeds that find 
 	@for bug in 1 2 3 4 5 6 7 8; do build/planted/storage-sim 1 10000 --bug $$bug || exit 1; done
 
 
+# The simulator of whole databases: a native module in the place of host/, threads and clocks of its own in the place of libc's.
+SIM_FOLDERS := base types store engine sql live wal db
+SIM_OBJECTS := $(patsubst src/%.c,$(OUT)/obj/%.o,$(sort $(foreach f,$(SIM_FOLDERS),$(wildcard src/$f/*.c))))
+SIM_WRAPPED := pthread_mutex_init pthread_mutex_destroy pthread_mutex_lock pthread_mutex_unlock pthread_cond_init pthread_cond_destroy pthread_cond_wait pthread_cond_timedwait \
+  pthread_cond_signal pthread_cond_broadcast pthread_create clock_gettime setpriority module_log_open lc_wal_append lc_log
+build/sim/simulator: $(sort $(wildcard tests/sim/*.[ch])) tests/unit/def_text.h $(SIM_OBJECTS)
+	@echo "cc $@"
+	@$(CC) $(CFLAGS) -Wno-multichar -Wno-clobbered $(SIM_WRAPPED:%=-Wl,--wrap=%) $(filter %.c %.o,$^) -lzstd -lpthread -lm -o $@
+
+simulator: ## build the simulator of whole databases
+	@$(MAKE) --no-print-directory VARIANT=sim build/sim/simulator
+
+SEEDS ?= 1000
+FIRST ?= 1
+sim: simulator ## simulate whole databases; SEEDS=1000 FIRST=1
+	@tests/sim/run $(FIRST) $(SEEDS)
+
 loadgen: $(LOADGEN)
 
 $(LOADGEN): bench/loadgen.c
@@ -102,6 +120,7 @@ $(LOADGEN): bench/loadgen.c
 
 test: setup ## every test, under AddressSanitizer and UBSan; ends with `N passed, N failed`
 	@$(MAKE) --no-print-directory VARIANT=asan tests binary loadgen
+	@$(MAKE) --no-print-directory simulator
 	@$(MAKE) --no-print-directory modules
 	@$(MAKE) --no-print-directory clients
 	@tests/run build/asan
