@@ -314,7 +314,7 @@ static uint64_t check_disk(bool flipped, const char *flip_path, uint64_t flip_at
     if (st == LC_OK) st = lc_db_recover(&f, &ds, &ends[pass], &err);
     if (wal) lc_wal_close(wal);
     if (st != LC_OK && flipped && strstr(err.text, DIR)) break; /* refused, with the place */
-    if (st != LC_OK && !flipped && strstr(err.text, "intact commits follow it")) { /* docs/internals/simulator.md, what is known */
+    if (st != LC_OK && !flipped && strstr(err.text, "intact commits follow it")) { /* docs/internals/database-simulator.md */
       ends[0] = UINT64_MAX;
       break;
     }
