@@ -86,7 +86,7 @@ MODEL_STEPS ?= 1000000
 MODEL_SEED ?= 1
 model-campaign: setup ## trees and transactions against naive models; MODEL_RUNS=20 MODEL_STEPS=1000000 MODEL_SEED=1
 	@$(MAKE) --no-print-directory VARIANT=asan build/asan/tests/test_store build/asan/tests/test_engine_model
-	@for seed in $$(seq $(MODEL_SEED) $$(($(MODEL_SEED) + $(MODEL_RUNS) - 1))); do for t in store engine_model; do \
+	@for seed in $$(seq $(MODEL_SEED) 1000000 $$(($(MODEL_SEED) + 1000000 * ($(MODEL_RUNS) - 1)))); do for t in store engine_model; do \
 	  echo "STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t"; STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t || exit 1; done; done
 
 storage-planted: setup ## the table of planted mistakes and the seeds that find them
