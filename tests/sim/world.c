@@ -227,8 +227,10 @@ static void on_deliver(void *ctx, uint32_t thread, struct lc_db_outbox *o) {
   o->next = NULL;
   *end = o;
 }
+static uint64_t announced_end; /* by the callback, which is what answers wait for */
 static void on_durable(void *ctx, struct lc_db *db, uint64_t end) {
   (void)ctx; (void)db;
+  if (end > announced_end) announced_end = end;
   sim_trace('dura', &end, sizeof end);
 }
 static void on_wake(void *ctx, struct lc_db *db) { (void)ctx; (void)db; wake_wanted = true; }
@@ -237,8 +239,10 @@ static void on_alarm(void *ctx, struct lc_db *db, int64_t at_us) { (void)ctx; (v
 /* Answers whose time has come reach their clients. After a power cut nobody receives anything. */
 static void receive(struct lc_db *db) {
   while (network && !sim_disk_crashed()) {
+    uint64_t durable_end = lc_db_durable_offset(db);
+    if (announced_end > durable_end) durable_end = announced_end;
     struct lc_db_outbox **at = &network;
-    while (*at && (*at)->release_offset != UINT64_MAX && (*at)->release_offset > lc_db_durable_offset(db)) at = &(*at)->next;
+    while (*at && (*at)->release_offset != UINT64_MAX && (*at)->release_offset > durable_end) at = &(*at)->next;
     struct lc_db_outbox *o = *at;
     if (!o) return;
     *at = o->next;
@@ -352,6 +356,7 @@ static void live(bool with_faults) {
   sim_threads_scarce = faults.error_one_in != 0;
   sim_disk_faults(faults);
   alarm_us = INT64_MAX;
+  announced_end = 0;
   enum lc_status st = lc_db_open(&o, is_new ? lc_slice_str(schema) : (struct lc_slice){0}, LC_PROGRAM_WASM, &db, &err);
   if (st != LC_OK) {
     if (!faults.crash_after && !faults.error_one_in) sim_fail("open: %s", err.text);
