@@ -11,7 +11,7 @@ enum { BUCKETS = 1024, ARG_HASH_BYTES = 32, BATCH = 1024 };
 static const int64_t EXPIRY_US = 600 * (int64_t)1000000;
 static const char fatal_text[] = "The instance encountered a fatal error."; /* spec/02 §3 */
 
-struct read { uint32_t table_id, index_id; struct lc_slice key; }; /* index_id 0: the whole table */
+struct read { uint32_t table_id, index_id; struct lc_slice key; struct lc_search *search; }; /* search: of a query's relation; else index_id 0: the whole table */
 struct view_instance {
   struct view_instance *next;           /* of its bucket */
   uint32_t table_id; uint8_t arg_hash[ARG_HASH_BYTES];
@@ -20,7 +20,7 @@ struct view_instance {
   uint32_t n_refs; int64_t last_used_us;
   struct lc_watch **watches; uint32_t n_watches;
   bool is_stale; struct view_instance *stale_next;
-  struct lc_arena reads_arena; struct read *reads; uint32_t n_reads, cap_reads; bool lacks_memory; /* of a run whose transaction is open */
+  struct lc_arena reads_arena; struct read *reads; uint32_t n_reads, cap_reads, *places /* by hash, 1 + which read, twice as many as cap_reads */; bool lacks_memory; /* of a run whose transaction is open */
 };
 struct view_ref { struct view_ref *next; struct view_instance *instance; uint64_t query_set_id; };
 struct views {
@@ -48,6 +48,7 @@ static void forget_watches(struct views *v, struct view_instance *i) {
 static void forget_reads(struct view_instance *i) {
   lc_arena_free(&i->reads_arena);
   i->reads = NULL;
+  i->places = NULL;
   i->n_reads = i->cap_reads = 0;
   i->lacks_memory = false;
 }
@@ -77,25 +78,68 @@ void views_free(struct views *v) {
 
 /* ---- running one ---- */
 
+static uint32_t *read_place(const struct view_instance *i, uint32_t table_id, uint32_t index_id, struct lc_slice key) {
+  uint32_t mask = i->cap_reads * 2 - 1, at = (uint32_t)lc_hash64(key.data, key.len, (uint64_t)table_id << 32 | index_id) & mask;
+  for (; i->places[at]; at = (at + 1) & mask) {
+    const struct read *read = &i->reads[i->places[at] - 1];
+    if (!read->search && read->table_id == table_id && read->index_id == index_id && lc_slice_eq(read->key, key)) break;
+  }
+  return &i->places[at];
+}
+/* Room for one more. */
+static bool reads_grow(struct view_instance *i) {
+  if (i->n_reads < i->cap_reads) return true;
+  uint32_t cap = i->cap_reads ? i->cap_reads * 2 : 8;
+  struct read *more = lc_arena_alloc(&i->reads_arena, cap * sizeof *more);
+  uint32_t *places = lc_arena_alloc(&i->reads_arena, (size_t)cap * 2 * sizeof *places);
+  if (!more || !places) return !(i->lacks_memory = true);
+  if (i->n_reads) memcpy(more, i->reads, i->n_reads * sizeof *more);
+  memset(places, 0, (size_t)cap * 2 * sizeof *places);
+  i->reads = more;
+  i->places = places;
+  i->cap_reads = cap;
+  for (uint32_t k = 0; k < i->n_reads; k++)
+    if (!more[k].search) *read_place(i, more[k].table_id, more[k].index_id, more[k].key) = k + 1;
+  return true;
+}
 /* host_env.reads */
 static void on_read(void *ctx, uint32_t table_id, uint32_t index_id, struct lc_slice key) {
   struct view_instance *i = ctx;
-  for (uint32_t k = 0; k < i->n_reads; k++)
-    if (i->reads[k].table_id == table_id && (i->reads[k].index_id == 0 || (i->reads[k].index_id == index_id && lc_slice_eq(i->reads[k].key, key)))) return;
-  if (i->n_reads == i->cap_reads) {
-    uint32_t cap = i->cap_reads ? i->cap_reads * 2 : 8;
-    struct read *more = lc_arena_alloc(&i->reads_arena, cap * sizeof *more);
-    if (!more) {
-      i->lacks_memory = true;
-      return;
-    }
-    if (i->n_reads) memcpy(more, i->reads, i->n_reads * sizeof *more);
-    i->reads = more;
-    i->cap_reads = cap;
-  }
+  if (!reads_grow(i)) return;
+  if (index_id && *read_place(i, table_id, 0, lc_slice(NULL, 0))) return; /* the whole table is read already */
+  uint32_t *place = read_place(i, table_id, index_id, key);
+  if (*place) return;
   struct lc_slice copy = lc_arena_copy(&i->reads_arena, key);
-  if (!copy.data) i->lacks_memory = true;
-  else i->reads[i->n_reads++] = (struct read){table_id, index_id, copy};
+  if (!copy.data) {
+    i->lacks_memory = true;
+    return;
+  }
+  i->reads[i->n_reads++] = (struct read){table_id, index_id, copy, NULL};
+  *place = i->n_reads;
+}
+/* A relation of a query that a view returned: the result cannot change but by rows that its search admits. */
+static void on_relation(struct view_instance *i, const struct lc_plan *plan, uint32_t fragment, uint32_t relation) {
+  uint32_t table_id = lc_fragment_table(plan, fragment, relation)->table_id;
+  struct lc_search *s = lc_arena_alloc(&i->reads_arena, sizeof *s);
+  if (!s || !reads_grow(i)) {
+    i->lacks_memory = true;
+    return;
+  }
+  *s = (struct lc_search){0};
+  lc_fragment_search(plan, fragment, relation, s);
+  if (s->kind == LC_SEARCH_ANY) {
+    on_read(i, table_id, 0, lc_slice(NULL, 0));
+    return;
+  }
+  bool ok = true; /* the values are the plan's */
+  for (uint32_t c = 0; c < s->n_columns; c++) ok = (s->values[c] = lc_arena_copy(&i->reads_arena, s->values[c])).data && ok;
+  for (uint32_t c = 0; c < s->n_intervals; c++) {
+    struct lc_interval *x = &s->intervals[c];
+    if (x->low.data) ok = (x->low = lc_arena_copy(&i->reads_arena, x->low)).data && ok;
+    if (x->high.data) ok = (x->high = lc_arena_copy(&i->reads_arena, x->high)).data && ok;
+  }
+  if (ok) i->reads[i->n_reads++] = (struct read){.table_id = table_id, .search = s};
+  else i->lacks_memory = true;
 }
 
 static const struct lc_view_def *view_of(const struct lc_module_def *def, struct lc_slice name) {
@@ -136,7 +180,7 @@ static enum lc_status run_sql(struct lc_db *db, const struct lc_type *row_type, 
     for (uint32_t r = 0; r < lc_fragment_n_relations(plan, f) && st == LC_OK; r++) {
       const struct lc_table_info *t = lc_fragment_table(plan, f, r);
       if (t->table_id == LC_ST_ENV) st = lc_fail(err, LC_INVALID, "module SQL views cannot read a module-restricted table");
-      on_read(i, t->table_id, 0, lc_slice(NULL, 0));
+      on_relation(i, plan, f, r);
     }
   if (st == LC_OK && !lc_type_eq(lc_plan_row_type(plan), row_type)) {
     struct lc_buf a = {0}, b = {0};
@@ -237,18 +281,22 @@ static void take_reads(struct lc_db *db, struct view_instance *i) {
     const struct read *read = &i->reads[k];
     const struct lc_table_info *t = lc_datastore_table(db->ds, read->table_id);
     const struct lc_index_info *x = read->index_id ? lc_datastore_index(db->ds, read->index_id) : NULL;
-    struct lc_slice values[LC_SEARCH_MAX_COLUMNS];
-    uint32_t n = 0;
+    struct lc_search point = {.kind = LC_SEARCH_ANY};
     if (!t) continue;
     const uint8_t *at = read->key.data;
-    for (; x && n < x->n_columns && n < LC_SEARCH_MAX_COLUMNS; n++) {
-      const uint8_t *end = lc_bsatn_skip(t->row_type->fields[x->columns[n]].type, at);
-      values[n] = lc_slice(at, (size_t)(end - at));
+    bool is_bitwise = true; /* else equal values may differ in bytes */
+    for (uint32_t n = 0; x && n < x->n_columns && n < LC_SEARCH_MAX_COLUMNS; n++) { /* with more columns it hears of rows that differ in the others too */
+      const struct lc_type *type = t->row_type->fields[x->columns[n]].type;
+      const uint8_t *end = lc_bsatn_skip(type, at);
+      point.columns[n] = x->columns[n];
+      point.values[n] = lc_slice(at, (size_t)(end - at));
+      point.n_columns = n + 1;
+      is_bitwise = is_bitwise && lc_type_is_bitwise(type);
       at = end;
     }
-    bool is_bitwise = true; /* else equal values may differ in bytes */
-    for (uint32_t c = 0; c < n; c++) is_bitwise = is_bitwise && lc_type_is_bitwise(t->row_type->fields[x->columns[c]].type);
-    struct lc_watch *w = i->watches ? lc_watch_add(v->watches, t, is_bitwise ? n : 0, x ? x->columns : NULL, values, i) : NULL;
+    if (point.n_columns && is_bitwise) point.kind = LC_SEARCH_EQUAL;
+    else point.n_columns = 0;
+    struct lc_watch *w = i->watches ? lc_watch_add(v->watches, t, read->search ? read->search : &point, i) : NULL;
     if (!w) lc_panic("out of memory while the reads of a view are kept");
     i->watches[i->n_watches++] = w;
   }

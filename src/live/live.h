@@ -68,8 +68,8 @@ struct lc_watches;
 struct lc_watch;
 struct lc_watches *lc_watches_new(void); /* NULL: out of memory */
 void lc_watches_free(struct lc_watches *w); /* precondition: all watches are removed */
-/* Rows of the table whose columns have these values (BSATN); n_columns 0: all rows. Copies the values. May name a few rows more. NULL: out of memory. */
-struct lc_watch *lc_watch_add(struct lc_watches *w, const struct lc_table_info *table, uint32_t n_columns, const uint16_t *columns, const struct lc_slice *values, void *owner);
+/* Rows of the table that the search admits. Copies its values. May name a few rows more. NULL: out of memory. */
+struct lc_watch *lc_watch_add(struct lc_watches *w, const struct lc_table_info *table, const struct lc_search *search, void *owner);
 void lc_watch_remove(struct lc_watches *w, struct lc_watch *watch);
 bool lc_watches_table(const struct lc_watches *w, uint32_t table_id); /* does anybody watch it? */
 void lc_watches_match(const struct lc_watches *w, const struct lc_table_info *table, struct lc_slice row, void (*hit)(void *ctx, void *owner), void *ctx);

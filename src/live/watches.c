@@ -1,4 +1,4 @@
-/* Owns: watches: somebody who wants to know of changed rows of a table, of any or of those whose columns have certain values; the predicate index for others than
+/* Owns: watches: somebody who wants to know of changed rows of a table, of any or of those that a search admits; the predicate index for others than
  * queries (read sets of views, spec/05 §21.4). Callers: db/.
  */
 #include "live_internal.h"
@@ -13,17 +13,12 @@ void lc_watches_free(struct lc_watches *w) {
   lc_free(w);
 }
 
-struct lc_watch *lc_watch_add(struct lc_watches *w, const struct lc_table_info *table, uint32_t n_columns, const uint16_t *columns, const struct lc_slice *values, void *owner) {
-  struct lc_search s = {.kind = n_columns ? LC_SEARCH_EQUAL : LC_SEARCH_ANY};
+struct lc_watch *lc_watch_add(struct lc_watches *w, const struct lc_table_info *table, const struct lc_search *search, void *owner) {
   struct lc_watch *watch = lc_alloc_zero(1, sizeof *watch);
   if (!watch) return NULL;
-  for (; s.n_columns < n_columns && s.n_columns < LC_SEARCH_MAX_COLUMNS; s.n_columns++) { /* more columns than fit: it hears of rows that differ in the others too */
-    s.columns[s.n_columns] = columns[s.n_columns];
-    s.values[s.n_columns] = values[s.n_columns];
-  }
   watch->owner = owner;
   watch->occurrence.table_id = table->table_id;
-  if (interest_add(&w->interest, &watch->occurrence, table, &s, NULL)) return watch;
+  if (interest_add(&w->interest, &watch->occurrence, table, search, NULL)) return watch;
   lc_free(watch);
   return NULL;
 }

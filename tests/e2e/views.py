@@ -110,6 +110,10 @@ def views():
         got = a.do('raise', u32s(3, 13))
         assert [(x[1], len(x[2]), len(x[3])) for x in got] == [('veterans', 1, 1)] and runs(s, token, 'total') == before + 2
         assert [x[1] for x in a.do('raise', u32s(3, 1))] == ['veterans']
+        before = runs(s, token, 'veterans')
+        assert a.do('raise', u32s(3, 2)) == [] and runs(s, token, 'veterans') == before # neither the old row nor the new one is what the query asks for
+        assert [x[1] for x in a.do('raise', u32s(3, 30))] == ['veterans'] and runs(s, token, 'veterans') == before + 1
+        a.do('raise', u32s(3, 2))
 
         # joined to a table
         got = a.subscribe(4, 'SELECT player.* FROM hero JOIN player ON hero.id = player.id')

@@ -50,6 +50,7 @@ fn total(ctx: &AnonymousViewContext) -> Vec<Total> {
 }
 #[view(accessor = veterans, public)]
 fn veterans(ctx: &AnonymousViewContext) -> impl Query<Player> {
+    log::info!("veterans runs");
     ctx.from.player().r#where(|p| p.level.gte(10u32))
 }
 /// Fails while there is a player of level 666.
