@@ -104,8 +104,24 @@ static bool set_failed(void *ctx, void *client, uint64_t query_set_id, const cha
   return c->ops->set_failed(c, query_set_id, text);
 }
 
+static const struct lc_tx_inputs no_inputs;
+
+enum lc_status db_reserve_record(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs, struct lc_error *err) {
+  if (!db->wal) return LC_OK;
+  uint64_t max_bytes = lc_tx_record_max_bytes(tx, inputs ? inputs : &no_inputs);
+  lc_buf_clear(&db->record);
+  enum lc_status st = lc_buf_reserve(&db->record, max_bytes) ? lc_wal_reserve(db->wal, max_bytes, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  if (st != LC_OK) views_undone(db);
+  return st;
+}
+
+enum lc_status db_before_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs, struct lc_error *err) {
+  enum lc_status st = views_refresh(db, tx, err);
+  return st == LC_OK ? db_reserve_record(db, tx, inputs, err) : st;
+}
+
 bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs) {
-  static const struct lc_tx_inputs no_inputs;
+  enum { KEPT_RECORD_BYTES = 4 << 20 };
   if (!inputs) inputs = &no_inputs;
   const struct lc_tx_delta *delta;
   lc_tx_commit(tx, &delta);
@@ -118,6 +134,7 @@ bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *in
       /* The change is in memory already: without its record the database could not be trusted again. */
       if (!lc_buf_ok(&db->record)) lc_panic("out of memory while encoding the record of transaction %llu", (unsigned long long)db->next_offset);
       lc_wal_append(db->wal, lc_buf_slice(&db->record));
+      if (__builtin_expect(db->record.cap > KEPT_RECORD_BYTES, 0)) lc_buf_free(&db->record);
     }
     db->next_offset++;
   }
@@ -209,7 +226,7 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
     db->emit_done = false;
     out->duration_us = caller ? 0 : env->now_us(env->ctx) - out->timestamp_us;
     if (then) then->before_commit(db, tx, then->arg);
-    enum lc_status st = views_refresh(db, tx, &err);
+    enum lc_status st = db_before_commit(db, tx, &inputs, &err);
     if (st != LC_OK) { /* the whole transaction fails with it (spec/05 §21.6) */
       db->emit_caller = NULL;
       db->emit_op = NULL;
@@ -288,12 +305,12 @@ enum lc_status db_connect(struct lc_db *db, const struct lc_identity *id, const 
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
   enum lc_status st = lc_tx_client_add(tx, id, conn, jwt, err);
   if (st == LC_OK && !run_lifecycle(db, tx, db->connect_reducer, id, conn, now, err)) st = err->status;
-  if (st == LC_OK) st = views_refresh(db, tx, err);
+  struct lc_tx_inputs inputs = {.name = lc_slice_str("call_identity_connected"), .caller = *id, .connection_id = *conn, .timestamp_us = now};
+  if (st == LC_OK) st = db_before_commit(db, tx, &inputs, err);
   if (st != LC_OK) {
     lc_tx_rollback(tx);
     return st;
   }
-  struct lc_tx_inputs inputs = {.name = lc_slice_str("call_identity_connected"), .caller = *id, .connection_id = *conn, .timestamp_us = now};
   db_commit(db, tx, &inputs);
   return LC_OK;
 }
@@ -330,7 +347,7 @@ void db_disconnect(struct lc_db *db, const struct lc_identity *id, const struct 
     }
     bool ok = attempt == 1 || run_lifecycle(db, tx, db->disconnect_reducer, id, conn, now, &err);
     bool was_there = false;
-    if (ok && lc_tx_client_remove(tx, id, conn, &was_there, &err) == LC_OK && was_there && views_refresh(db, tx, &err) == LC_OK) {
+    if (ok && lc_tx_client_remove(tx, id, conn, &was_there, &err) == LC_OK && was_there && db_before_commit(db, tx, &inputs, &err) == LC_OK) {
       db_commit(db, tx, &inputs);
       return;
     }

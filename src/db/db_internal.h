@@ -81,6 +81,10 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
 /* Connect transaction (spec/06 §9.2). LC_OK, or the reason for refusing in *err. */
 enum lc_status db_connect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn, struct lc_slice jwt, struct lc_error *err);
 void db_disconnect(struct lc_db *db, const struct lc_identity *id, const struct lc_connection_id *conn);
+/* The last of a transaction that can fail, before every commit: refreshes the views it concerns (views_refresh, whose statuses it has) and takes the memory for its record
+ * (LC_NOMEM, LC_LIMIT). inputs as for db_commit. Not LC_OK: roll back; *err: the text for the caller. */
+enum lc_status db_reserve_record(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs, struct lc_error *err); /* the second half of it */
+enum lc_status db_before_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs, struct lc_error *err);
 /* Commits tx, appends its record, fans out. inputs may be NULL. Returns true if it took an offset. */
 bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs);
 /* A commit without a reducer, as v1 tells of it (spec/03 §15.1): whose, and UINT32_MAX, or 0 for a procedure's. */
@@ -140,7 +144,7 @@ void db_reads_close(struct lc_db *db);   /* waits for all; not with the baton */
 struct views *views_new(void); /* NULL: out of memory */
 void views_free(struct views *v);
 /* Runs again, in the open transaction, every instance that has read what it changes. Not LC_OK: roll back; LC_TRAP, LC_BUDGET: the view failed; *err: the text
- * for the caller. LC_OK: the next thing is db_commit. Before every commit. */
+ * for the caller. LC_OK: the next thing is db_commit. */
 enum lc_status views_refresh(struct lc_db *db, struct lc_tx *tx, struct lc_error *err);
 void views_committed(struct lc_db *db); /* db_commit: what the runs have read counts from now on */
 void views_undone(struct lc_db *db);    /* the transaction is rolled back after views_refresh or views_rerun */

@@ -83,7 +83,7 @@ static enum lc_status change(struct lc_db *db, const struct lc_plan *plan, const
   struct lc_tx *tx = lc_tx_begin(db->ds);
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
   enum lc_status st = lc_plan_change(plan, (struct lc_read_view){.ds = db->ds}, tx, counts, err);
-  if (st == LC_OK && (st = views_refresh(db, tx, err)) != LC_OK && (st == LC_TRAP || st == LC_BUDGET)) {
+  if (st == LC_OK && (st = db_before_commit(db, tx, NULL, err)) != LC_OK && (st == LC_TRAP || st == LC_BUDGET)) {
     struct lc_error cause = *err;
     lc_fail(err, st, "The module instance encountered a fatal error: %s", cause.text);
   }

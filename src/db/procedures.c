@@ -84,7 +84,7 @@ static void on_abort(void *ctx, struct lc_tx *tx) {
 static enum lc_status on_commit(void *ctx, struct lc_tx *tx, struct lc_error *err) {
   struct procedure_job *job = ((struct procedure_instance *)ctx)->job;
   struct lc_db *db = job->db;
-  enum lc_status st = views_refresh(db, tx, err);
+  enum lc_status st = db_before_commit(db, tx, NULL, err);
   if (st != LC_OK) {
     lc_tx_rollback(tx);
     db_baton_leave(db);

@@ -177,7 +177,7 @@ static void delete_in_own_transaction(struct lc_db *db, const struct entry *e) {
   if (!tx) return;
   struct lc_error err;
   delete_row(db, tx, e);
-  if (views_refresh(db, tx, &err) == LC_OK) db_commit(db, tx, NULL);
+  if (db_before_commit(db, tx, NULL, &err) == LC_OK) db_commit(db, tx, NULL);
   else lc_tx_rollback(tx); /* a view of the schedule fails: it will be tried with the next start */
 }
 static void before_commit(struct lc_db *db, struct lc_tx *tx, void *arg) { delete_row(db, tx, arg); }

@@ -96,6 +96,7 @@ static enum lc_status run_plan(struct lc_db *db, struct lc_module *module, const
   st = tx ? lc_migration_run(tx, plan, facts, log_step, db, err) : lc_fail(err, LC_NOMEM, "out of memory");
   if (st == LC_OK) st = db_check_rules(db, lc_module_definition(module), err);
   if (st == LC_OK) st = rerun_views(db, tx, module, &instance, err);
+  if (st == LC_OK) st = db_reserve_record(db, tx, NULL, err);
   if (st == LC_OK && (st = db_set_module(db, lc_module_ref(module), instance)) != LC_OK) {
     lc_module_unref(module);
     views_undone(db);

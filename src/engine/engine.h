@@ -55,6 +55,10 @@ uint64_t lc_datastore_schema_version(const struct lc_datastore *ds);
 /* A datastore with the system tables of spec/06 §2 + spec/07 §9 and the rows describing them. env is borrowed. */
 enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **out, struct lc_error *err);
 void lc_datastore_free(struct lc_datastore *ds);
+/* What one transaction may change, in bytes of rows (those that go and those that come): a record of the log holds less than 4 GiB. At first LC_TX_MAX_BYTES; beyond it
+ * insertions, updates and deletions fail with LC_ERRNO_TRAP and LC_LIMIT. */
+#define LC_TX_MAX_BYTES ((uint64_t)3 << 30)
+void lc_datastore_limit_transactions(struct lc_datastore *ds, uint64_t limit_bytes);
 /* Seeds the skips of auto-increment (spec/07 §11: one value in 4,096 is followed by the next multiple of 4,096). 0, as at first: no skips. */
 void lc_datastore_sequence_skips(struct lc_datastore *ds, uint64_t seed);
 /* The record payload of offset 0 of a new durable database (spec/07 §12): the system rows as inserts, no inputs. */
@@ -171,13 +175,14 @@ struct lc_tx_delta {
  * which also ends the transaction's memory. Never fails (memory was taken while the changes were made). */
 void lc_tx_commit(struct lc_tx *tx, const struct lc_tx_delta **delta);
 void lc_tx_delta_release(struct lc_datastore *ds, const struct lc_tx_delta *delta);
+/* Inputs section of a record (spec/06 §8.1). name.len == 0: no inputs. */
+struct lc_tx_inputs { struct lc_slice name; struct lc_identity caller; struct lc_connection_id connection_id; int64_t timestamp_us; struct lc_slice args; };
 /* What an open transaction has done so far: its tables with physical changes, and the rows of each in order (inserted and deleted alike, before netting).
  * lc_tx_touched: NULL for one that has none any more. */
 uint32_t lc_tx_n_touched(const struct lc_tx *tx);
+uint64_t lc_tx_record_max_bytes(const struct lc_tx *tx, const struct lc_tx_inputs *inputs); /* its record will not be longer */
 const struct lc_table_info *lc_tx_touched(const struct lc_tx *tx, uint32_t i, uint32_t *n_rows);
 struct lc_slice lc_tx_touched_row(const struct lc_tx *tx, uint32_t i, uint32_t row);
-/* Inputs section of a record (spec/06 §8.1). name.len == 0: no inputs. */
-struct lc_tx_inputs { struct lc_slice name; struct lc_identity caller; struct lc_connection_id connection_id; int64_t timestamp_us; struct lc_slice args; };
 /* True if a commit with this delta consumes an offset (spec/06 §8). */
 bool lc_tx_delta_is_logged(const struct lc_tx_delta *delta, const struct lc_tx_inputs *inputs);
 /* Appends the record payload (spec/06 §10.3). */

@@ -67,6 +67,7 @@ struct lc_tx {
   struct lc_datastore *ds;
   bool open, committed;       /* committed: not yet released */
   uint64_t note_epoch;        /* of sequences */
+  uint64_t n_bytes;           /* of the rows that have changed, as they were and as they became */
   struct lc_arena arena;
   struct table **touched; uint32_t n_touched, cap_touched; /* an entry may be NULL */
   struct catalog_change *catalog; uint32_t n_catalog, cap_catalog;
@@ -93,6 +94,7 @@ struct lc_datastore {
   struct names names[2];     /* of tables, of indexes; made when first asked for */
   struct lc_schema *schema;  /* of the present catalog, for read views; NULL: not made yet */
   struct lc_tx tx;
+  uint64_t tx_limit_bytes;   /* of what one transaction changes */
   uint32_t *noted; uint32_t n_noted, cap_noted; /* replay: tables whose catalog rows have changed */
   uint64_t random;           /* state of the generator for sequences; 0: no skips */
   struct lc_row_iter *free_iters;
@@ -117,6 +119,8 @@ enum lc_status catalog_bootstrap(struct lc_datastore *ds, struct lc_error *err);
 void tx_undo_rows(struct table *t, uint32_t keep); /* undoes row changes until `keep` are left */
 void tx_forget_table(struct lc_tx *tx, struct table *t);
 /* Room for so many more changes of t; to be called before they are made. false: out of memory. */
+/* Room in the arena for a row that changes; counts it. NULL: *err says why. */
+uint8_t *tx_take_bytes(struct lc_tx *tx, size_t len, struct lc_error *err);
 bool tx_reserve(struct lc_tx *tx, struct table *t, uint32_t inserts, uint32_t deletes);
 void tx_note(struct table *t, struct lc_slice row, bool is_insert); /* a change has been made; `row` in the arena */
 bool tx_reserve_deltas(struct lc_tx *tx, uint32_t more);

@@ -208,9 +208,9 @@ static enum lc_status add_columns(const struct run *r, const struct lc_migration
   for (uint32_t i = n_old; i < def->n_columns; i++) extra += def->columns[i].default_bsatn.len;
   if (lc_tx_scan(r->tx, old_id, &it) != LC_ERRNO_OK) return lc_fail(r->err, LC_NOMEM, "out of memory");
   for (struct lc_slice row; st == LC_OK && (row = lc_row_iter_next(it)).data;) {
-    uint8_t *bytes = lc_arena_alloc(&r->tx->arena, row.len + extra), *at = bytes;
+    uint8_t *bytes = tx_take_bytes(r->tx, row.len + extra, r->err), *at = bytes;
     if (!bytes) {
-      st = lc_fail(r->err, LC_NOMEM, "out of memory");
+      st = r->err->status;
       break;
     }
     if (row.len) memcpy(at, row.data, row.len);

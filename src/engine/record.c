@@ -59,6 +59,11 @@ void lc_tx_record_encode(struct lc_buf *out, const struct lc_tx_delta *delta, co
     if (is_logged_table(&delta->tables[i]) && delta->tables[i].truncated) lc_buf_u32(out, delta->tables[i].table_id);
 }
 
+uint64_t lc_tx_record_max_bytes(const struct lc_tx *tx, const struct lc_tx_inputs *in) {
+  enum { FIXED_BYTES = 1 + 4 + 1 + 255 + 32 + 16 + 8 + 3 * 10, A_TABLE_BYTES = 2 * (4 + 10) + 4 };
+  return FIXED_BYTES + in->args.len + tx->n_bytes + (uint64_t)(tx->n_touched + tx->n_catalog) * A_TABLE_BYTES;
+}
+
 static void put_table(struct lc_buf *out, const struct table *t) {
   struct lc_cursor c;
   lc_buf_u32(out, t->info.table_id);

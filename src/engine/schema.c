@@ -8,6 +8,7 @@ enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **
   if (!ds) return lc_fail(err, LC_NOMEM, "out of memory");
   ds->env = env;
   ds->tx.ds = ds;
+  ds->tx_limit_bytes = LC_TX_MAX_BYTES;
   if (!(ds->store = lc_store_new())) {
     lc_free(ds);
     return lc_fail(err, LC_NOMEM, "out of memory");
@@ -20,6 +21,8 @@ enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **
   *out = ds;
   return LC_OK;
 }
+
+void lc_datastore_limit_transactions(struct lc_datastore *ds, uint64_t limit_bytes) { ds->tx_limit_bytes = limit_bytes < LC_TX_MAX_BYTES ? limit_bytes : LC_TX_MAX_BYTES; }
 
 void lc_datastore_free(struct lc_datastore *ds) {
   if (!ds) return;

@@ -44,6 +44,7 @@ static int next_value(struct lc_tx *tx, struct sequence *q, uint8_t value[16], s
     row = old.data ? lc_arena_alloc(&tx->arena, len = stored.len) : NULL;
     if (!row || !tx_reserve(tx, t, 1, 1)) return nomem(err);
     memcpy(row, old.data, len);
+    tx->n_bytes += 2 * len;
   }
   uint8_t *allocated = row + len - 16; /* the last column */
   memcpy(&v, allocated, 16);

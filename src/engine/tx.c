@@ -19,6 +19,7 @@ struct lc_tx *lc_tx_begin(struct lc_datastore *ds) {
   tx->open = true;
   tx->committed = false;
   tx->note_epoch++;
+  tx->n_bytes = 0;
   lc_store_reclaim(ds->store, RECLAIM_PIECES);
   tx->n_touched = tx->n_catalog = 0;
   return tx;
@@ -148,6 +149,23 @@ static int nomem(struct lc_error *err) {
   return LC_ERRNO_TRAP;
 }
 
+uint8_t *tx_take_bytes(struct lc_tx *tx, size_t len, struct lc_error *err) {
+  if (len > tx->ds->tx_limit_bytes - tx->n_bytes) {
+    lc_fail(err, LC_LIMIT, "one transaction cannot change more than %llu bytes of rows", (unsigned long long)tx->ds->tx_limit_bytes);
+    return NULL;
+  }
+  uint8_t *p = lc_arena_alloc(&tx->arena, len ? len : 1);
+  if (!p) nomem(err);
+  else tx->n_bytes += len;
+  return p;
+}
+/* A copy of a row that goes. NULL data: *err says why. */
+static struct lc_slice take_old(struct lc_tx *tx, struct lc_slice stored, struct lc_error *err) {
+  uint8_t *p = tx_take_bytes(tx, stored.len, err);
+  if (p && stored.len) memcpy(p, stored.data, stored.len);
+  return lc_slice(p, stored.len);
+}
+
 /* Checks the bytes and copies the row into the arena. */
 static int take_row(struct lc_tx *tx, const struct table *t, struct lc_slice in, uint8_t **row, size_t *len, struct lc_error *err) {
   uint32_t fixed = t->info.row_type->static_size_bytes;
@@ -158,8 +176,7 @@ static int take_row(struct lc_tx *tx, const struct table *t, struct lc_slice in,
     if (lc_bsatn_validate(t->info.row_type, NULL, &r, err) != LC_OK) return LC_ERRNO_BSATN_DECODE;
     *len = (size_t)(r.p - in.data);
   }
-  *row = lc_arena_alloc(&tx->arena, *len ? *len : 1);
-  if (!*row) return nomem(err);
+  if (!(*row = tx_take_bytes(tx, *len, err))) return LC_ERRNO_TRAP;
   if (*len) memcpy(*row, in.data, *len);
   return LC_ERRNO_OK;
 }
@@ -223,8 +240,9 @@ int tx_insert_row(struct lc_tx *tx, struct table *t, struct lc_slice row, struct
 }
 
 int tx_delete_row(struct lc_tx *tx, struct table *t, struct lc_slice stored, struct lc_error *err) {
-  struct lc_slice copy = lc_arena_copy(&tx->arena, stored); /* `stored` goes with the row */
-  if (!copy.data || !tx_reserve(tx, t, 0, 1)) return nomem(err);
+  struct lc_slice copy = take_old(tx, stored, err); /* `stored` goes with the row */
+  if (!copy.data) return LC_ERRNO_TRAP;
+  if (!tx_reserve(tx, t, 0, 1)) return nomem(err);
   if (!rows_delete(t, copy)) lc_panic("row of table %u vanished while being deleted", t->info.table_id);
   tx_note(t, copy, false);
   if (t->info.table_id == LC_ST_SEQUENCE) tx->note_epoch++;
@@ -269,8 +287,9 @@ static int update_simple(struct lc_tx *tx, struct table *t, struct lc_slice row,
   struct lc_slice old = lc_tree_find_place(&t->rows, row.data + t->rows.key.offset_bytes, &place);
   if (!old.data) return LC_ERRNO_NO_SUCH_ROW;
   if (lc_slice_eq(old, row)) return LC_ERRNO_OK;
-  struct lc_slice copy = lc_arena_copy(&tx->arena, old);
-  if (!copy.data || !tx_reserve(tx, t, 1, 1) || lc_tree_replace_at(&t->rows, place, row) != LC_TREE_DONE) return nomem(err);
+  struct lc_slice copy = take_old(tx, old, err);
+  if (!copy.data) return LC_ERRNO_TRAP;
+  if (!tx_reserve(tx, t, 1, 1) || lc_tree_replace_at(&t->rows, place, row) != LC_TREE_DONE) return nomem(err);
   tx_note(t, copy, false);
   tx_note(t, row, true);
   return LC_ERRNO_OK;
@@ -300,8 +319,9 @@ int lc_tx_update(struct lc_tx *tx, uint32_t table_id, uint32_t index_id, struct 
     if (!holder(t, i, row, &other)) return nomem(err);
     if (other.data && other.data != old.data) return unique_violation(t, i, row, err);
   }
-  struct lc_slice copy = lc_arena_copy(&tx->arena, old);
-  if (!copy.data || !tx_reserve(tx, t, 1, 1)) return nomem(err);
+  struct lc_slice copy = take_old(tx, old, err);
+  if (!copy.data) return LC_ERRNO_TRAP;
+  if (!tx_reserve(tx, t, 1, 1)) return nomem(err);
   if (t->info.table_id == LC_ST_SEQUENCE) tx->note_epoch++;
   if (same_place(t, at, copy, row)) {
     if (!rows_replace(t, copy, row)) return nomem(err);

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { BACKLOG_BYTES = 64 << 20, MAX_PAYLOAD_BYTES = 1 << 30 };
+enum { BACKLOG_BYTES = 64 << 20 };
+static const uint64_t MAX_PAYLOAD_BYTES = UINT32_MAX; /* its length is a u32 */
 
 struct lc_wal {
   const struct lc_fs *fs;
@@ -347,9 +348,16 @@ enum lc_status lc_wal_compress(struct lc_wal *w, uint64_t offset, const atomic_b
 
 /* ---- appending ---- */
 
+enum lc_status lc_wal_reserve(struct lc_wal *w, uint64_t max_bytes, struct lc_error *err) {
+  if (max_bytes > MAX_PAYLOAD_BYTES) return lc_fail(err, LC_LIMIT, "the record of a transaction cannot have %llu bytes, only %llu", (unsigned long long)max_bytes, (unsigned long long)MAX_PAYLOAD_BYTES);
+  if (lc_buf_reserve(&w->batch, WAL_COMMIT_HEADER_BYTES + max_bytes + WAL_CRC_BYTES)) return LC_OK;
+  w->batch.failed = false; /* what is in it is whole */
+  return lc_fail(err, LC_NOMEM, "out of memory");
+}
+
 uint64_t lc_wal_append(struct lc_wal *w, struct lc_slice payload) {
   size_t start = w->batch.len;
-  lc_assert(payload.len < MAX_PAYLOAD_BYTES);
+  lc_assert(payload.len <= MAX_PAYLOAD_BYTES);
   if (!lc_buf_reserve(&w->batch, WAL_COMMIT_HEADER_BYTES + payload.len + WAL_CRC_BYTES)) lc_panic("out of memory for the log record of transaction %llu", (unsigned long long)w->next_offset);
   lc_buf_u64(&w->batch, w->next_offset);
   lc_buf_u64(&w->batch, w->epoch);
@@ -364,6 +372,11 @@ void lc_wal_submit(struct lc_wal *w) {
   if (w->batch.len == 0) return;
   pthread_mutex_lock(&w->mutex);
   while (w->waiting.len > w->options.backlog_bytes && !w->failed) pthread_cond_wait(&w->room, &w->mutex);
+  while (w->waiting.len && !w->failed && !lc_buf_reserve(&w->waiting, w->batch.len)) { /* until a writer has taken it */
+    if (w->options.by_hand) lc_panic("out of memory for log records that wait to be written");
+    w->waiting.failed = false;
+    pthread_cond_wait(&w->room, &w->mutex);
+  }
   if (w->failed) {
     lc_buf_free(&w->waiting);
   } else if (w->waiting.len == 0) {
@@ -373,7 +386,6 @@ void lc_wal_submit(struct lc_wal *w) {
     w->waiting_first = w->batch_first;
   } else {
     lc_buf_slice_append(&w->waiting, lc_buf_slice(&w->batch));
-    if (!lc_buf_ok(&w->waiting)) lc_panic("out of memory for log records that wait to be written");
   }
   lc_buf_clear(&w->batch);
   w->batch_first = w->waiting_end = w->next_offset;

@@ -50,6 +50,8 @@ enum lc_status lc_wal_compress(struct lc_wal *wal, uint64_t offset, const atomic
 enum lc_status lc_wal_replay(struct lc_wal *wal, uint64_t from_offset,
                              enum lc_status (*fn)(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err), void *ctx,
                              struct lc_error *err);
+/* Makes room for a payload of up to max_bytes, so that lc_wal_append cannot fail. LC_NOMEM; LC_LIMIT: no commit can be that long. */
+enum lc_status lc_wal_reserve(struct lc_wal *wal, uint64_t max_bytes, struct lc_error *err);
 /* Appends one transaction as a commit to the open batch (copied) and returns its offset. Nothing is written before lc_wal_submit. */
 uint64_t lc_wal_append(struct lc_wal *wal, struct lc_slice payload);
 /* Hands the open batch to a writer thread; waits while more than backlog_bytes are unwritten (back-pressure). A failed log drops it. */

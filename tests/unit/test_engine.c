@@ -165,6 +165,44 @@ static void test_sequence_and_set(void **state) { /* spec/02 §16 cases 18-20, s
   world_free(&w);
 }
 
+/* What a transaction changes has a limit, which counts rows that come and rows that go; its record is never longer than was said. */
+static void test_transaction_limit(void **state) {
+  (void)state;
+  struct world w = world_new(g1_hex);
+  const struct lc_table_info *t = lc_datastore_table_by_name(w.ds, lc_slice_str("player"));
+  struct lc_buf row = {0};
+  bool found;
+  lc_datastore_limit_transactions(w.ds, 5 * 16);
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  for (uint64_t i = 1; i <= 5; i++) assert_int_equal(lc_tx_insert(tx, t->table_id, player(&row, i, "four"), NULL, NULL, &err), LC_ERRNO_OK);
+  for (int again = 0; again < 2; again++) {
+    assert_int_equal(lc_tx_insert(tx, t->table_id, player(&row, 6, ""), NULL, NULL, &err), LC_ERRNO_TRAP);
+    assert_int_equal(err.status, LC_LIMIT);
+    assert_string_equal(err.text, "one transaction cannot change more than 80 bytes of rows");
+  }
+  assert_int_equal(lc_tx_delete_row(tx, t->table_id, player(&row, 5, "four"), &found, &err), LC_ERRNO_TRAP);
+  lc_tx_rollback(tx);
+  assert_int_equal(rows_in(&w, "player"), 0);
+  tx = lc_tx_begin(w.ds);
+  for (uint64_t i = 1; i <= 4; i++) assert_int_equal(lc_tx_insert(tx, t->table_id, player(&row, i, "four"), NULL, NULL, &err), LC_ERRNO_OK);
+  struct lc_tx_inputs inputs = {.name = lc_slice_str("add"), .args = lc_slice_str("abc")};
+  uint64_t max_bytes = lc_tx_record_max_bytes(tx, &inputs);
+  const struct lc_tx_delta *delta;
+  size_t before = w.log.len;
+  lc_tx_commit(tx, &delta);
+  lc_tx_record_encode(&w.log, delta, &inputs);
+  lc_tx_delta_release(w.ds, delta);
+  w.n_records++;
+  assert_true(w.log.len - before <= max_bytes && max_bytes < 1000);
+  tx = lc_tx_begin(w.ds); /* an update counts twice */
+  assert_int_equal(lc_tx_update(tx, t->table_id, t->indexes[0].index_id, player(&row, 1, "FOUR"), NULL, NULL, &err), LC_ERRNO_OK);
+  assert_int_equal(lc_tx_update(tx, t->table_id, t->indexes[0].index_id, player(&row, 2, "FOUR"), NULL, NULL, &err), LC_ERRNO_OK);
+  assert_int_equal(lc_tx_update(tx, t->table_id, t->indexes[0].index_id, player(&row, 3, "FOUR"), NULL, NULL, &err), LC_ERRNO_TRAP);
+  lc_tx_rollback(tx);
+  lc_buf_free(&row);
+  world_free(&w);
+}
+
 static void test_errors(void **state) { /* spec/02 §16 cases 23, 24, 26, spec/02 §6 */
   (void)state;
   struct world w = world_new(g1_hex);
@@ -317,6 +355,6 @@ static void test_schema_rollback(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_system_tables), cmocka_unit_test(test_sequence_and_set), cmocka_unit_test(test_errors),
-                                     cmocka_unit_test(test_clients),       cmocka_unit_test(test_random),           cmocka_unit_test(test_schema_rollback)};
+                                     cmocka_unit_test(test_clients),       cmocka_unit_test(test_random),           cmocka_unit_test(test_schema_rollback), cmocka_unit_test(test_transaction_limit)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,9 @@ static void test_golden(void **state) { /* spec/06 §10.2 */
   fresh_dir();
   struct lc_wal *w = open_log(&lc_fs_posix, 0);
   uint8_t payload[4] = {0x20, 0, 0, 0}, got[256], want[36];
+  assert_int_equal(lc_wal_reserve(w, (uint64_t)1 << 32, &err), LC_LIMIT);
+  assert_string_equal(err.text, "the record of a transaction cannot have 4294967296 bytes, only 4294967295");
+  assert_int_equal(lc_wal_reserve(w, 4, &err), LC_OK);
   assert_int_equal(lc_wal_append(w, lc_slice(payload, 4)), 0);
   lc_wal_submit(w);
   assert_true(lc_wal_wait_durable(w, 1));
