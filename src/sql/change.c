@@ -1,12 +1,22 @@
 /* Owns: INSERT, UPDATE, DELETE and SET: compiling and running them (spec/05 §7, §8; spec/07 §7.6, §14.3). Callers: check.c, the face. */
 #include "plan.h"
 
-static bool may_change(struct check *k, const struct lc_table_info *t, struct lc_slice name) {
+/* System tables that the owner may write (spec/05 §7): what no table, index or program is made from. Of st_sequence only the next number. */
+static bool is_writable_system_table(const struct ast *a, const struct lc_table_info *t) {
+  switch (t->table_id) {
+  case LC_ST_VAR: case LC_ST_CLIENT: case LC_ST_CONNECTION_CREDENTIALS: case LC_ST_VIEW_SUB: case LC_ST_VIEW_ARG: return true;
+  case LC_ST_SEQUENCE: return a->n_assignments == 1 && lc_slice_eq_str(a->assignments[0].column, "allocated");
+  default: return false;
+  }
+}
+
+static bool may_change(struct check *k, const struct ast *a, const struct lc_table_info *t, struct lc_slice name) {
   const char *why = NULL;
   if (t->view) return lc_fail(k->err, LC_INVALID, "`%.*s` is a view; DML on views is not supported", T(name)), false;
   if (t->has_schedule) why = "SQL writes to scheduled tables are not supported";
   if (t->is_outbox) why = "SQL writes to outbox tables are not supported";
   if (t->table_id == LC_ST_ENV) why = "Database environment variables can only be changed by publishing";
+  else if (t->is_system && !is_writable_system_table(a, t)) return lc_fail(k->err, LC_INVALID, "`%.*s` is written by the database itself and cannot be changed by SQL", T(name)), false;
   return !why || (lc_fail(k->err, LC_INVALID, "%s", why), false);
 }
 
@@ -116,7 +126,7 @@ bool change_compile(struct check *k, const struct ast *a) {
     ok = compile_set(k, a);
   } else {
     const struct lc_table_info *t = check_table(k, a->table.name);
-    if (!t || !may_change(k, t, a->table.name)) return false;
+    if (!t || !may_change(k, a, t, a->table.name)) return false;
     plan->table = t;
     if (a->kind == S_DELETE) plan->kind = LC_SQL_DELETE;
     ok = a->kind == S_INSERT ? compile_insert(k, a, t) : a->kind == S_UPDATE ? compile_update(k, a, t) : compile_where(k, a);

@@ -1,4 +1,4 @@
-/* Runs tests/conformance/sql.case (the file's head explains its lines) against sql/ over a datastore: results, texts, changes. Then what a file of text
+/* Runs tests/conformance/sql.case (the file's head explains its lines) and system_tables.case against sql/ over a datastore: results, texts, changes. Then what a file of text
  * cannot hold: statements at the limits of length and depth, a failing allocation at each place, and random text. */
 #include "def_text.h"
 #include "engine/engine.h"
@@ -13,38 +13,60 @@ static struct lc_sql_caller caller;
 static enum lc_sql_language language;
 static bool is_undoing; /* changes are rolled back */
 
-static void store_new(const char *definition) {
-  static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
+enum { MAX_RESULTS = 160, MAX_TEXT = 512 };
+static const struct lc_module_facts facts = {.database = {{1}}, .owner = {{2}}, .program_hash = {{0xab}}, .program_bytes = {(const uint8_t *)"program", 7}};
+
+static void commit(struct lc_tx *tx) {
   const struct lc_tx_delta *delta;
+  lc_tx_commit(tx, &delta);
+  lc_tx_delta_release(ds, delta);
+}
+static void store_new(const char *definition) {
   struct lc_module_def *def = def_text(definition);
   if (ds) lc_datastore_free(ds);
   assert_int_equal(lc_datastore_new(&lc_env_system, &ds, &err), LC_OK);
   struct lc_tx *tx = lc_tx_begin(ds);
   if (lc_schema_create(tx, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
-  lc_tx_commit(tx, &delta);
-  lc_tx_delta_release(ds, delta);
+  commit(tx);
   lc_module_def_free(def);
+}
+static void store_update(const char *before, const char *definition) {
+  struct lc_module_def *old = def_text(before), *def = def_text(definition);
+  struct lc_tx *tx = lc_tx_begin(ds);
+  if (lc_schema_update(tx, old, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
+  commit(tx);
+  lc_module_def_free(old);
+  lc_module_def_free(def);
+}
+/* A client: two bytes, of its identity and of its connection, and what its token says. */
+static void store_client(const char *text) {
+  struct lc_identity id = {{(uint8_t)text[0]}};
+  struct lc_connection_id conn = {{(uint8_t)text[1]}};
+  struct lc_tx *tx = lc_tx_begin(ds);
+  bool was_there = true;
+  if (text[2] == '-') assert_int_equal(lc_tx_client_remove(tx, &id, &conn, &was_there, &err), LC_OK);
+  else assert_int_equal(lc_tx_client_add(tx, &id, &conn, lc_slice_str(text + 2 + (text[2] == ' ')), &err), LC_OK);
+  assert_true(was_there);
+  commit(tx);
 }
 static void store_row(const char *table, const char *json) {
   struct lc_buf row = {0};
-  const struct lc_tx_delta *delta;
   const struct lc_table_info *t = lc_datastore_table_by_name(ds, lc_slice_str(table));
   if (!t) fail_msg("no table %s", table);
   if (lc_json_parse_args(lc_slice_str(json), t->row_type, NULL, &row, &err) != LC_OK) fail_msg("%s: %s", json, err.text);
   struct lc_tx *tx = lc_tx_begin(ds);
   if (lc_tx_insert(tx, t->table_id, lc_buf_slice(&row), NULL, NULL, &err) != LC_ERRNO_OK) fail_msg("%s: %s", json, err.text);
-  lc_tx_commit(tx, &delta);
-  lc_tx_delta_release(ds, delta);
+  commit(tx);
   lc_buf_free(&row);
 }
 
-struct results { const struct lc_type *type; uint32_t n; char text[64][256]; };
+struct results { const struct lc_type *type; uint32_t n; char type_text[2048], text[MAX_RESULTS][MAX_TEXT]; };
 static bool add_result(void *ctx, struct lc_slice row) {
   struct results *r = ctx;
   struct lc_buf text = {0};
   struct lc_reader reader = lc_reader(row);
   bool (*may_fail)(size_t) = lc_alloc_may_fail;
-  if (r->n == 64) return true; /* more than a case names */
+  if (r->n == MAX_RESULTS) return true; /* more than a case names */
   lc_alloc_may_fail = NULL;    /* what the test itself needs */
   if (lc_json_write_value(&text, r->type, NULL, &reader, LC_JSON_U, &err) != LC_OK) fail_msg("result row: %s", err.text);
   assert_int_equal(lc_reader_left(&reader), 0);
@@ -67,15 +89,16 @@ static enum lc_status run(const char *sql, struct results *results, struct lc_dm
   if (lc_plan_kind(plan) == LC_SQL_SELECT || lc_plan_kind(plan) == LC_SQL_COUNT) {
     uint64_t estimate = lc_plan_estimate(plan, view, &limit);
     results->type = lc_plan_row_type(plan);
+    struct lc_buf type = {0};
+    lc_type_display(&type, results->type);
+    snprintf(results->type_text, sizeof results->type_text, "%.*s", (int)type.len, (char *)type.data);
+    lc_buf_free(&type);
     if ((st = lc_plan_check_limit(estimate, limit, &err)) == LC_OK) st = lc_plan_run(plan, view, add_result, results, &err);
   } else {
     struct lc_tx *tx = lc_tx_begin(ds);
-    const struct lc_tx_delta *delta;
     if (!tx) st = lc_fail(&err, LC_NOMEM, "out of memory");
-    else if ((st = lc_plan_change(plan, view, tx, counts, &err)) == LC_OK && !is_undoing) {
-      lc_tx_commit(tx, &delta);
-      lc_tx_delta_release(ds, delta);
-    } else lc_tx_rollback(tx);
+    else if ((st = lc_plan_change(plan, view, tx, counts, &err)) == LC_OK && !is_undoing) commit(tx);
+    else lc_tx_rollback(tx);
   }
   struct lc_buf explained = {0};
   lc_plan_explain(plan, view, &explained);
@@ -112,29 +135,32 @@ static const char *after(const char *line, const char *word) {
 static uint32_t n_failures;
 #define complain(...) (print_error(__VA_ARGS__), print_error("\n"), n_failures++)
 
-static void test_cases(void **state) {
-  (void)state;
-  FILE *f = fopen("tests/conformance/sql.case", "r");
-  char line[4096], definition[4096], sql[4096], at[64];
+static uint32_t run_cases(const char *name) {
+  char line[4096], definition[4096] = "", before[4096], sql[4096], at[64];
   struct results results;
   struct lc_dml_counts counts;
-  bool wanted[64];
+  bool wanted[MAX_RESULTS];
   uint32_t n_cases = 0, line_no = 0;
+  snprintf(line, sizeof line, "tests/conformance/%s", name);
+  FILE *f = fopen(line, "r");
   assert_non_null(f);
   char *l = next_line(f, line, sizeof line);
   while (l) {
     const char *rest;
     bool is_sql = false;
     line_no++;
-    snprintf(at, sizeof at, "sql.case:%u", line_no);
+    snprintf(at, sizeof at, "%s:%u", name, line_no);
     if (!*l || *l == '#') {
       l = next_line(f, line, sizeof line);
       continue;
     }
-    if (after(l, "schema")) {
+    if (after(l, "schema") || after(l, "update")) {
       size_t n = 0;
+      bool is_update = *l == 'u';
+      memcpy(before, definition, sizeof before);
       for (definition[0] = 0; (l = next_line(f, line, sizeof line)) && *l == ' '; line_no++) n += (size_t)snprintf(definition + n, sizeof definition - n, "%s\n", l);
-      store_new(definition);
+      if (is_update) store_update(before, definition);
+      else store_new(definition);
       continue;
     }
     if ((rest = after(l, "row"))) {
@@ -142,6 +168,8 @@ static void test_cases(void **state) {
       assert_non_null(json);
       *json = 0;
       store_row(rest, json + 1);
+    } else if ((rest = after(l, "client"))) {
+      store_client(rest);
     } else if ((rest = after(l, "as"))) {
       caller = (struct lc_sql_caller){.is_owner = strcmp(rest, "owner") == 0};
       memset(caller.identity.bytes, caller.is_owner ? 1 : *rest == 'A' ? 0xaa : 0xbb, sizeof caller.identity.bytes);
@@ -182,6 +210,8 @@ static void test_cases(void **state) {
         wanted[i] = true;
         n_expected++;
         is_list = true;
+      } else if ((rest = after(w, "type"))) {
+        if (strcmp(results.type_text, rest) != 0) complain("%s: %s: rows of type\n%s, not\n%s", at, sql, results.type_text, rest);
       } else if ((rest = after(w, "rows"))) {
         if (results.n != strtoul(rest, NULL, 10)) complain("%s: %s: %u rows, not %s", at, sql, results.n, rest);
       } else if (after(w, "none")) {
@@ -197,9 +227,17 @@ static void test_cases(void **state) {
     n_cases++;
   }
   fclose(f);
-  print_message("%u statements\n", n_cases);
+  print_message("%s: %u statements\n", name, n_cases);
   assert_int_equal(n_failures, 0);
-  assert_true(n_cases > 150);
+  return n_cases;
+}
+static void test_cases(void **state) {
+  (void)state;
+  assert_true(run_cases("sql.case") > 150);
+}
+static void test_system_tables(void **state) { /* spec/06 §2-§3, spec/07 §9 */
+  (void)state;
+  assert_true(run_cases("system_tables.case") > 200);
 }
 
 /* §25 number 16: how long and how deep. */
@@ -418,6 +456,6 @@ static int tear_down(void **state) {
   return 0;
 }
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_limits), cmocka_unit_test(test_numbers), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_random_text)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_system_tables), cmocka_unit_test(test_limits), cmocka_unit_test(test_numbers), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_random_text)};
   return cmocka_run_group_tests(tests, NULL, tear_down);
 }
