@@ -102,13 +102,18 @@ static void write_float(struct lc_buf *out, double v, bool single) {
   }
 }
 
-static enum lc_status write_value(struct lc_buf *out, const struct lc_type *t, const struct lc_typespace *ts, struct lc_reader *r, enum lc_json_form form, unsigned depth, struct lc_error *err) {
+struct writer { struct lc_buf *out; const struct lc_typespace *ts; struct lc_error *err; uint64_t steps_left; };
+
+static enum lc_status write_value(struct writer *w, const struct lc_type *t, struct lc_reader *r, enum lc_json_form form, unsigned depth) {
+  struct lc_buf *out = w->out;
+  struct lc_error *err = w->err;
+  if (t->kind < LC_T_STRING && w->steps_left-- == 0) return lc_fail(err, LC_LIMIT, "value has too many parts that take no bytes");
   if (depth > 4 * LC_TYPE_MAX_DEPTH) return lc_fail(err, LC_LIMIT, "value is nested too deeply");
   enum lc_status st = LC_OK;
   switch (t->kind) {
   case LC_T_REF:
-    if (!ts || t->ref >= ts->n) return lc_fail(err, LC_INVALID, "Type reference &%u out of bounds", t->ref);
-    return write_value(out, ts->types[t->ref], ts, r, form, depth + 1, err);
+    if (!w->ts || t->ref >= w->ts->n) return lc_fail(err, LC_INVALID, "Type reference &%u out of bounds", t->ref);
+    return write_value(w, w->ts->types[t->ref], r, form, depth + 1);
   case LC_T_PRODUCT: {
     bool named = form != LC_JSON_U;
     lc_buf_u8(out, named ? '{' : '[');
@@ -119,7 +124,7 @@ static enum lc_status write_value(struct lc_buf *out, const struct lc_type *t, c
         else lc_buf_printf(out, "\"%u\"", i);
         lc_buf_u8(out, ':');
       }
-      st = write_value(out, t->fields[i].type, ts, r, form, depth + 1, err);
+      st = write_value(w, t->fields[i].type, r, form, depth + 1);
     }
     lc_buf_u8(out, named ? '}' : ']');
     return st;
@@ -137,7 +142,7 @@ static enum lc_status write_value(struct lc_buf *out, const struct lc_type *t, c
     }
     const struct lc_type *payload = t->fields[tag].type;
     if (payload->kind == LC_T_PRODUCT && payload->n_fields == 0) lc_buf_str(out, form == LC_JSON_R ? "{}" : "[]"); /* spec/03 §8 */
-    else st = write_value(out, payload, ts, r, form, depth + 1, err);
+    else st = write_value(w, payload, r, form, depth + 1);
     lc_buf_u8(out, form == LC_JSON_D ? '}' : ']');
     return st;
   }
@@ -157,7 +162,7 @@ static enum lc_status write_value(struct lc_buf *out, const struct lc_type *t, c
     lc_buf_u8(out, '[');
     for (uint32_t i = 0; i < n && st == LC_OK && !r->failed; i++) {
       if (i) lc_buf_u8(out, ',');
-      st = write_value(out, t->elem, ts, r, form == LC_JSON_R ? LC_JSON_U : form, depth + 1, err);
+      st = write_value(w, t->elem, r, form == LC_JSON_R ? LC_JSON_U : form, depth + 1);
     }
     lc_buf_u8(out, ']');
     break;
@@ -204,7 +209,8 @@ static enum lc_status write_value(struct lc_buf *out, const struct lc_type *t, c
 }
 
 enum lc_status lc_json_write_value(struct lc_buf *out, const struct lc_type *type, const struct lc_typespace *ts, struct lc_reader *r, enum lc_json_form form, struct lc_error *err) {
-  return write_value(out, type, ts, r, form, 0, err);
+  struct writer w = {out, ts, err, LC_VALUE_FREE_STEPS + LC_VALUE_STEPS_PER_BYTE * lc_reader_left(r)};
+  return write_value(&w, type, r, form, 0);
 }
 
 void lc_json_write_type(struct lc_buf *out, const struct lc_type *t) {

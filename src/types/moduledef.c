@@ -54,6 +54,13 @@ static const char *const fault_names[] = {
 #undef X
 };
 
+/* A text that was cut may end within a character: it goes. */
+static void cut_at_character(char *text) {
+  size_t n = strlen(text), keep = n;
+  while (keep && ((unsigned char)text[keep - 1] & 0xc0) == 0x80) keep--;
+  if (keep && !lc_utf8_valid((uint8_t *)text + keep - 1, n - keep + 1)) text[keep - 1] = 0;
+}
+
 void def_fault(struct def_ctx *c, enum def_fault_kind kind, const char *fmt, ...) {
   char text[512];
   if (c->n_found++ >= DEF_MAX_FAULTS) return;
@@ -61,12 +68,14 @@ void def_fault(struct def_ctx *c, enum def_fault_kind kind, const char *fmt, ...
   va_start(ap, fmt);
   vsnprintf(text, sizeof text, fmt, ap);
   va_end(ap);
+  cut_at_character(text);
   lc_buf_clear(&c->scratch);
   lc_buf_str(&c->scratch, text);
   if (*fault_names[kind]) lc_buf_printf(&c->scratch, " (%s)", fault_names[kind]);
   c->faults[c->n_faults++] = (struct def_fault){kind, def_text(c)};
 }
 
+enum { MAX_LEFT_BYTES = 40 }; /* of the line that counts what is left out */
 static int compare_faults(const void *a, const void *b) {
   const struct def_fault *x = a, *y = b;
   return x->kind != y->kind ? (x->kind < y->kind ? -1 : 1) : types_compare_slices(x->text, y->text);
@@ -75,8 +84,13 @@ static int compare_faults(const void *a, const void *b) {
 _Noreturn static void report(struct def_ctx *c) {
   qsort(c->faults, c->n_faults, sizeof *c->faults, compare_faults);
   lc_buf_str(&c->scratch, "Errors occurred:\n");
-  for (uint32_t i = 0; i < c->n_faults; i++)
-    if (i == 0 || compare_faults(&c->faults[i - 1], &c->faults[i]) != 0) lc_buf_printf(&c->scratch, "%.*s\n", S(c->faults[i].text));
+  uint64_t left = c->n_found;
+  for (uint32_t i = 0; i < c->n_faults; i++, left--) {
+    if (i && compare_faults(&c->faults[i - 1], &c->faults[i]) == 0) continue;
+    if (c->scratch.len + c->faults[i].text.len + MAX_LEFT_BYTES > sizeof c->err->text) break;
+    lc_buf_printf(&c->scratch, "%.*s\n", S(c->faults[i].text));
+  }
+  if (left) lc_buf_printf(&c->scratch, "and %llu more\n", (unsigned long long)left);
   struct lc_slice text = def_text(c);
   def_stop(c, LC_INVALID, "%.*s", S(text));
 }

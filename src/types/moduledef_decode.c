@@ -39,8 +39,9 @@ uint8_t raw_tag(struct def_ctx *c, unsigned n_variants, const char *sum) {
 bool raw_opt(struct def_ctx *c) { return raw_tag(c, 2, "option") == 0; }
 struct lc_slice raw_bytes(struct def_ctx *c) {
   uint32_t n = raw_u32(c);
+  const uint8_t *p = take(c, n, "[u8]");
   uint8_t *copy = def_alloc(c, n + (size_t)1, 1);
-  memcpy(copy, take(c, n, "[u8]"), n);
+  memcpy(copy, p, n);
   return lc_slice(copy, n);
 }
 struct lc_slice raw_str(struct def_ctx *c) {

@@ -24,7 +24,7 @@ void def_build_http(struct builder *b) {
   struct lc_slice *canonical = def_alloc(b->c, raw->n_handlers, sizeof *canonical);
   for (uint32_t i = 0; i < raw->n_handlers; i++) {
     canonical[i] = def_canonical(b, NAME_FUNCTION, raw->handlers[i]);
-    if (def_check_name(b, canonical[i], "HTTP handler") && !lc_slice_eq(canonical[i], raw->handlers[i])) def_check_name(b, raw->handlers[i], "HTTP handler");
+    def_check_both_names(b, canonical[i], raw->handlers[i], "HTTP handler");
     if (!def_add_name(b->c, &names, canonical[i], i)) def_fault(b->c, FAULT_DuplicateHttpHandlerName, "HTTP handler name `%.*s` is used twice", S(canonical[i]));
     def_add_name(b->c, &sources, raw->handlers[i], i);
   }

@@ -6,10 +6,6 @@ static void use_function_name(struct builder *b, struct lc_slice name) {
   if (!def_add_name(b->c, &b->functions, name, 0)) def_fault(b->c, FAULT_DuplicateFunctionName, "function name `%.*s` is used twice", S(name));
 }
 
-static void check_both_names(struct builder *b, struct lc_slice name, struct lc_slice source, const char *what) {
-  if (def_check_name(b, name, what) && !lc_slice_eq(name, source)) def_check_name(b, source, what);
-}
-
 static const struct lc_type *build_params(struct builder *b, const struct lc_type *params, const char *what, struct lc_slice function) {
   const struct lc_type *canonical = def_convert_params(b, params);
   for (uint32_t i = 0; i < params->n_fields; i++) {
@@ -27,7 +23,7 @@ static void build_functions(struct builder *b, uint32_t n, struct lc_function_de
     struct lc_function_def *f = &functions[i];
     f->name = def_canonical(b, NAME_FUNCTION, f->accessor);
     f->typespace = &b->def->typespace;
-    check_both_names(b, f->name, f->accessor, what);
+    def_check_both_names(b, f->name, f->accessor, what);
     f->canonical_params = build_params(b, f->params, what, f->name);
     if (!reducers) {
       def_check_use(b, f->ok_type, "return type of procedure", f->name);
@@ -60,7 +56,7 @@ static void build_view(struct builder *b, struct lc_view_def *v) {
   v->mount = lc_slice("", 0);
   v->typespace = &b->def->typespace;
   v->primary_key = -1;
-  check_both_names(b, v->name, v->accessor, "view");
+  def_check_both_names(b, v->name, v->accessor, "view");
   use_function_name(b, v->name);
   def_use_name(b, v->name);
   v->canonical_params = build_params(b, v->params, "view", v->name);
@@ -86,7 +82,7 @@ static void build_view(struct builder *b, struct lc_view_def *v) {
       continue;
     }
     columns[i] = (struct lc_column_def){.name = converted->fields[i].name, .accessor = written->fields[i].name};
-    ok = def_check_name(b, columns[i].name, "column") && ok;
+    ok = def_check_both_names(b, columns[i].name, columns[i].accessor, "column") && ok;
     ok = def_check_use(b, written->fields[i].type, "column", columns[i].name) && ok;
   }
   if (!ok || !def_resolve(b, row, &v->row_type, "view", v->name)) return;

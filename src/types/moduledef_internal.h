@@ -144,6 +144,7 @@ struct builder {
 struct lc_slice def_convert(struct builder *b, struct lc_slice text, enum types_case style);
 struct lc_slice def_canonical(struct builder *b, int kind, struct lc_slice source); /* explicit, else snake; for an index without one: data NULL */
 bool def_check_name(struct builder *b, struct lc_slice name, const char *what);      /* false: reported */
+bool def_check_both_names(struct builder *b, struct lc_slice name, struct lc_slice source, const char *what);
 const struct lc_type *def_convert_params(struct builder *b, const struct lc_type *params);
 void def_build_types(struct builder *b);
 bool def_check_use(struct builder *b, const struct lc_type *t, const char *what, struct lc_slice name); /* `t` before conversion */

@@ -60,8 +60,7 @@ static bool build_columns(struct builder *b, struct lc_table_def *t) {
       continue;
     }
     columns[i] = (struct lc_column_def){.name = converted->fields[i].name, .accessor = f->name};
-    ok = def_check_name(b, f->name, "column") && ok;
-    if (!lc_slice_eq(columns[i].name, f->name)) ok = def_check_name(b, columns[i].name, "column") && ok;
+    ok = def_check_both_names(b, columns[i].name, f->name, "column") && ok;
     ok = def_check_use(b, f->type, "column", f->name) && ok;
   }
   if (!ok || !def_resolve(b, converted, &t->row_type, "table", t->name)) return false;
@@ -215,8 +214,7 @@ static void build_table(struct builder *b, const struct raw_table *raw, struct l
   t->is_public = raw->is_public;
   t->is_event = raw->is_event;
   t->is_system = raw->is_system;
-  bool name_ok = def_check_name(b, t->name, "table");
-  if (!lc_slice_eq(t->name, t->accessor)) name_ok = def_check_name(b, t->accessor, "table") && name_ok;
+  bool name_ok = def_check_both_names(b, t->name, t->accessor, "table");
   if (raw->type_ref >= ts->n || ts->types[raw->type_ref]->kind != LC_T_PRODUCT) {
     def_fault(b->c, FAULT_InvalidProductTypeRef, "table `%.*s` has invalid product type ref &%u", S(raw->source), raw->type_ref);
     return;

@@ -29,6 +29,11 @@ bool def_check_name(struct builder *b, struct lc_slice name, const char *what) {
   return !fault;
 }
 
+bool def_check_both_names(struct builder *b, struct lc_slice name, struct lc_slice source, const char *what) {
+  bool ok = def_check_name(b, source, what);
+  return (lc_slice_eq(name, source) || def_check_name(b, name, what)) && ok;
+}
+
 /* ---- case conversion of types ---- */
 
 /* Field and variant names anywhere in a type; special types are left alone as a whole. */

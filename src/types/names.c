@@ -48,6 +48,7 @@ static struct cluster cluster_at(const uint8_t *p, const uint8_t *end) {
   c.letter = letter_of(c.base);
   c.marks = c.end = p;
   while (p < end && *p >= 0xcc && types_extends_grapheme(types_utf8_next(&p))) c.end = p;
+  if (c.letter == DIGIT && c.end != c.marks) c.letter = OTHER; /* a digit with a mark is no ASCII digit */
   return c;
 }
 static bool is_separator(const struct cluster *c) { return (c->base == '_' || c->base == '-' || c->base == ' ') && c->marks == c->end; }

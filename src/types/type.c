@@ -131,7 +131,13 @@ static enum lc_status decode(struct lc_arena *arena, struct lc_reader *r, unsign
       uint8_t none = lc_read_u8(r);
       if (none > 1) return lc_fail(err, LC_INVALID, "unknown tag 0x%x for sum type option", none);
       f[i].has_name = none == 0;
-      if (f[i].has_name) f[i].name = lc_arena_copy(arena, lc_read_bytes(r));
+      if (f[i].has_name) {
+        f[i].name = lc_read_bytes(r);
+        if (r->failed) break;
+        if (!lc_utf8_valid(f[i].name.data, f[i].name.len)) return lc_fail(err, LC_INVALID, "invalid utf8");
+        f[i].name = lc_arena_copy(arena, f[i].name);
+        if (!f[i].name.data) return lc_fail(err, LC_NOMEM, "out of memory");
+      }
       enum lc_status st = decode(arena, r, depth + 1, &f[i].type, err);
       if (st != LC_OK) return st;
     }
@@ -158,13 +164,17 @@ void lc_type_encode(struct lc_buf *out, const struct lc_type *t) {
   }
 }
 
-static enum lc_status resolve(struct lc_arena *arena, const struct lc_typespace *ts, const struct lc_type *t, unsigned depth, const struct lc_type **out, struct lc_error *err) {
-  while (t->kind == LC_T_REF) {
-    if (depth++ > LC_TYPE_MAX_DEPTH) return lc_fail(err, LC_INVALID, "Found recursive type reference &%u", t->ref);
+struct open_ref { uint32_t ref; const struct open_ref *outer; }; /* those inside whose targets we are */
+
+static enum lc_status resolve(struct lc_arena *arena, const struct lc_typespace *ts, const struct lc_type *t, const struct open_ref *open, unsigned depth, const struct lc_type **out, struct lc_error *err) {
+  if (depth > LC_TYPE_MAX_DEPTH) return lc_fail(err, LC_LIMIT, "type is nested deeper than %d", LC_TYPE_MAX_DEPTH);
+  if (t->kind == LC_T_REF) {
+    const struct open_ref here = {t->ref, open};
     if (t->ref >= ts->n) return lc_fail(err, LC_INVALID, "Type reference &%u out of bounds", t->ref);
-    t = ts->types[t->ref];
+    for (; open; open = open->outer)
+      if (open->ref == t->ref) return lc_fail(err, LC_INVALID, "Found recursive type reference &%u", t->ref);
+    return resolve(arena, ts, ts->types[t->ref], &here, depth + 1, out, err);
   }
-  if (depth > LC_TYPE_MAX_DEPTH) return lc_fail(err, LC_INVALID, "Found recursive type reference");
   if (arena->total_bytes > LC_TYPE_ARENA_MAX_BYTES) return lc_fail(err, LC_LIMIT, "types without references would take more than %zu bytes", (size_t)LC_TYPE_ARENA_MAX_BYTES);
   if (t->kind >= LC_T_STRING) return *out = t, LC_OK;
   struct lc_type *copy = lc_arena_alloc_zero(arena, 1, sizeof *copy);
@@ -172,18 +182,19 @@ static enum lc_status resolve(struct lc_arena *arena, const struct lc_typespace 
   if (!copy || !f) return lc_fail(err, LC_NOMEM, "out of memory");
   *copy = *t;
   enum lc_status st = LC_OK;
-  if (t->kind == LC_T_ARRAY) st = resolve(arena, ts, t->elem, depth + 1, &copy->elem, err);
+  if (t->kind == LC_T_ARRAY) st = resolve(arena, ts, t->elem, open, depth + 1, &copy->elem, err);
   for (uint32_t i = 0; i < t->n_fields && st == LC_OK; i++) {
     f[i] = t->fields[i];
-    st = resolve(arena, ts, t->fields[i].type, depth + 1, &f[i].type, err);
+    st = resolve(arena, ts, t->fields[i].type, open, depth + 1, &f[i].type, err);
   }
+  if (st != LC_OK) return st;
   copy->fields = f;
   *out = finish(copy);
-  return st;
+  return LC_OK;
 }
 
 enum lc_status lc_type_resolve(struct lc_arena *arena, const struct lc_typespace *ts, const struct lc_type *type, const struct lc_type **out, struct lc_error *err) {
-  return resolve(arena, ts, type, 0, out, err);
+  return resolve(arena, ts, type, NULL, 0, out, err);
 }
 
 bool lc_type_eq(const struct lc_type *a, const struct lc_type *b) {

@@ -27,6 +27,11 @@ struct types_names { struct types_name_slot *slots; uint32_t n, cap; };
 int types_names_add(struct lc_arena *arena, struct types_names *m, struct lc_slice name, uint32_t value); /* 1 added, 0 was there, -1 no memory */
 bool types_names_find(const struct lc_arena *arena, const struct types_names *m, struct lc_slice name, uint32_t *value); /* value may be NULL */
 
+/* ---- values: how much work one may be, by its bytes (bsatn.c says why) ---- */
+
+#define LC_VALUE_FREE_STEPS ((uint64_t)1 << 20)
+#define LC_VALUE_STEPS_PER_BYTE 64u
+
 /* ---- json_write.c ---- */
 
 void types_write_i128(struct lc_buf *out, const uint8_t le[16], bool is_signed); /* decimal */
