@@ -151,6 +151,8 @@ const struct lc_outbox_def *outbox_of(const struct lc_module_def *def, struct lc
 int compare_names(struct lc_slice mount_a, struct lc_slice a, struct lc_slice mount_b, struct lc_slice b); /* order of creation and of steps */
 
 /* migrate_types.c */
+struct type_layout { uint64_t size, align; };
+struct type_layout type_layout_of(const struct lc_type *t); /* of a value in the reference's memory, by which it judges changes of sums (spec/01 §9.3) */
 struct type_change { void (*fault)(void *ctx, bool nested, const struct lc_type *from, const struct lc_type *to, const char *what); void *ctx; };
 /* True if the types differ; faults that forbid the change are reported. */
 bool type_change_check(const struct type_change *c, const struct lc_type *from, const struct lc_type *to, bool nested);

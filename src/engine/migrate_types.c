@@ -1,20 +1,17 @@
 /* Owns: which changes of a column's type leave stored rows valid (spec/06 §15.2). Pure. Callers: migrate_plan.c. */
 #include "engine_internal.h"
 
-struct layout { uint64_t size, align; };
-
 static uint64_t rounded(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 
-/* Size and alignment of a value in the reference's memory, by which it judges changes of sums. */
-static struct layout layout_of(const struct lc_type *t) {
+struct type_layout type_layout_of(const struct lc_type *t) {
   static const uint8_t sizes[] = {[LC_T_BOOL] = 1, [LC_T_I8] = 1,   [LC_T_U8] = 1,    [LC_T_I16] = 2,   [LC_T_U16] = 2,   [LC_T_I32] = 4, [LC_T_U32] = 4, [LC_T_I64] = 8,
                                   [LC_T_U64] = 8,  [LC_T_I128] = 16, [LC_T_U128] = 16, [LC_T_I256] = 32, [LC_T_U256] = 32, [LC_T_F32] = 4, [LC_T_F64] = 8};
-  struct layout l = {0, 1};
-  if (t->kind >= LC_T_BOOL) return (struct layout){sizes[t->kind], sizes[t->kind]};
-  if (t->kind == LC_T_STRING || t->kind == LC_T_ARRAY) return (struct layout){4, 2};
+  struct type_layout l = {0, 1};
+  if (t->kind >= LC_T_BOOL) return (struct type_layout){sizes[t->kind], sizes[t->kind]};
+  if (t->kind == LC_T_STRING || t->kind == LC_T_ARRAY) return (struct type_layout){4, 2};
   if (t->kind == LC_T_PRODUCT) {
     for (uint32_t i = 0; i < t->n_fields; i++) {
-      struct layout f = layout_of(t->fields[i].type);
+      struct type_layout f = type_layout_of(t->fields[i].type);
       l.size = rounded(l.size, f.align) + f.size;
       if (f.align > l.align) l.align = f.align;
     }
@@ -22,7 +19,7 @@ static struct layout layout_of(const struct lc_type *t) {
     return l;
   }
   for (uint32_t i = 0; i < t->n_fields; i++) {
-    struct layout f = layout_of(t->fields[i].type);
+    struct type_layout f = type_layout_of(t->fields[i].type);
     if (f.align > l.align) l.align = f.align;
     if (f.size > l.size) l.size = f.size;
   }
@@ -39,7 +36,7 @@ bool type_change_check(const struct type_change *c, const struct lc_type *from, 
       if (!lc_slice_eq(from->fields[i].name, to->fields[i].name)) c->fault(c->ctx, false, from, to, ", with a renamed variant, requires a manual migration");
       type_change_check(c, from->fields[i].type, to->fields[i].type, true);
     }
-    struct layout a = layout_of(from), b = layout_of(to);
+    struct type_layout a = type_layout_of(from), b = type_layout_of(to);
     if (a.size != b.size) c->fault(c->ctx, nested, from, to, ", requires a manual migration, due to size mismatch");
     if (a.align != b.align) c->fault(c->ctx, nested, from, to, ", requires a manual migration, due to alignment mismatch");
     return true;

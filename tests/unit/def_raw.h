@@ -264,7 +264,7 @@ static void raw_sections(struct raw_def *d, struct lc_buf *out) {
 }
 
 /* The bytes; frees *d. */
-static void raw_finish(struct raw_def *d, struct lc_buf *out) {
+__attribute__((unused)) static void raw_finish(struct raw_def *d, struct lc_buf *out) {
   raw_close_table(d);
   if (d->whole.len) {
     lc_buf_slice_append(out, lc_buf_slice(&d->whole));
@@ -538,7 +538,7 @@ static void raw_module_line(struct raw_def **at, char **w, unsigned n) {
 }
 
 /* One line, which is changed. *at may move into a submodule and out of it. */
-static void raw_line(struct raw_def **at, char *line) {
+__attribute__((unused)) static void raw_line(struct raw_def **at, char *line) {
   char *w[300];
   unsigned n = raw_words(line, w, 300);
   if (n == 0 || (n == 1 && strcmp(w[0], "end") != 0)) raw_bad("no line: %s", line);
