@@ -31,7 +31,7 @@ LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: sim simulator model-campaign storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
+.PHONY: crash-campaign sim simulator model-campaign storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -88,6 +88,14 @@ model-campaign: setup ## trees and transactions against naive models; MODEL_RUNS
 	@$(MAKE) --no-print-directory VARIANT=asan build/asan/tests/test_store build/asan/tests/test_engine_model
 	@for seed in $$(seq $(MODEL_SEED) 1000000 $$(($(MODEL_SEED) + 1000000 * ($(MODEL_RUNS) - 1)))); do for t in store engine_model; do \
 	  echo "STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t"; STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t || exit 1; done; done
+
+CRASH_SECONDS ?= 300
+SEED ?= $(shell date +%s)
+crash-campaign: setup ## kill -9 under load again and again, twice CRASH_SECONDS=300 long; SEED=n repeats a run
+	@$(MAKE) --no-print-directory VARIANT=asan binary
+	@scripts/build-module.sh tests/modules/e2e-2.14 $(MODULES)/e2e-2.14.wasm
+	@echo "make crash-campaign SEED=$(SEED) CRASH_SECONDS=$(CRASH_SECONDS)"
+	@OUT=$(CURDIR)/build/asan SEED=$(SEED) CRASH_SECONDS=$(CRASH_SECONDS) python3 tests/e2e/crash.py
 
 storage-planted: setup ## the table of planted mistakes and the seeds that find them
 	@$(MAKE) --no-print-directory VARIANT=planted build/planted/storage-sim

@@ -112,6 +112,12 @@ pub fn put_off(ctx: &ReducerContext, label: String, from_now_us: i64) {
     }
 }
 
+#[reducer]
+pub fn put_off_and_fail(ctx: &ReducerContext, label: String, from_now_us: i64) -> Result<(), String> {
+    put_off(ctx, label, from_now_us);
+    Err("rolled back".into())
+}
+
 #[table(accessor = errand, public, scheduled(run_errand, at = at))]
 pub struct Errand {
     #[primary_key]
