@@ -34,7 +34,7 @@ MODULES := build/modules
 .PHONY: crash-campaign sim simulator model-campaign storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: ## install packages and build what must be built (cached outside the checkout)
 	@scripts/setup.sh

@@ -33,7 +33,9 @@ static uint32_t u32_at(const uint8_t *p) {
 static enum lc_status load_seek_table(struct wal_reader *r, uint64_t file_bytes, struct lc_error *err) {
   uint8_t foot[SEEK_FOOT_BYTES];
   const struct lc_fs *fs = r->fs;
-  if (file_bytes < SEEK_FOOT_BYTES + SKIPPABLE_HEAD_BYTES || fs->read_at(fs->ctx, r->fd, foot, sizeof foot, file_bytes - sizeof foot) != sizeof foot || u32_at(foot + 5) != 0x8f92eab1u)
+  int64_t got = file_bytes < SEEK_FOOT_BYTES + SKIPPABLE_HEAD_BYTES ? 0 : fs->read_at(fs->ctx, r->fd, foot, sizeof foot, file_bytes - sizeof foot);
+  if (got < 0) return wal_io_error(err, "read", r->path, (int)got);
+  if (got != sizeof foot || u32_at(foot + 5) != 0x8f92eab1u)
     return lc_fail(err, LC_CORRUPT, "%s: expected a zstd seek table at its end, found none", r->path);
   uint64_t n = u32_at(foot), entry = foot[4] & 0x80 ? 12 : 8, table = SKIPPABLE_HEAD_BYTES + n * entry + SEEK_FOOT_BYTES;
   if (table > file_bytes) return lc_fail(err, LC_CORRUPT, "%s at byte %llu: the seek table names %llu frames, more than the file can hold", r->path, (unsigned long long)(file_bytes - sizeof foot), (unsigned long long)n);
@@ -42,7 +44,8 @@ static enum lc_status load_seek_table(struct wal_reader *r, uint64_t file_bytes,
   r->plain_at = lc_alloc_zero(n + 1, sizeof *r->plain_at);
   r->n_frames = (uint32_t)n;
   enum lc_status st = raw && r->packed_at && r->plain_at && (r->unpacker = ZSTD_createDCtx()) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
-  if (st == LC_OK && (fs->read_at(fs->ctx, r->fd, raw, table, file_bytes - table) != (int64_t)table || u32_at(raw) != 0x184d2a5eu || u32_at(raw + 4) != table - SKIPPABLE_HEAD_BYTES))
+  if (st == LC_OK && (got = fs->read_at(fs->ctx, r->fd, raw, table, file_bytes - table)) < 0) st = wal_io_error(err, "read", r->path, (int)got);
+  if (st == LC_OK && (got != (int64_t)table || u32_at(raw) != 0x184d2a5eu || u32_at(raw + 4) != table - SKIPPABLE_HEAD_BYTES))
     st = lc_fail(err, LC_CORRUPT, "%s at byte %llu: expected the skippable frame of the seek table, found something else", r->path, (unsigned long long)(file_bytes - table));
   for (uint64_t i = 0; st == LC_OK && i < n; i++) {
     const uint8_t *e = raw + SKIPPABLE_HEAD_BYTES + i * entry;

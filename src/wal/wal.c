@@ -174,7 +174,7 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
       wal_reader_close(&r);
       w->n_segments--; /* removed below, when the one before is seen to be whole */
       n_empty++;
-      must_reach = first;
+      if (!must_reach) must_reach = first; /* the newest of several reaches farthest */
       continue;
     }
     bool is_packed = r.plain_at != NULL;
@@ -202,9 +202,10 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
       if (!is_other) st = continue_at(w, &r, first, n_indexed, synced_to, err);
       else if (r.size > r.at) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
     }
-    for (uint32_t i = 0; i < n_empty && st == LC_OK; i++) { /* one that stays is found empty again */
+    for (uint32_t i = 0; i < n_empty && st == LC_OK; i++) { /* one that stayed would seem to continue a log that has gone beyond it */
       wal_path(w->dir, w->segments[w->n_segments + i], ".stdb.log", path);
-      w->fs->unlink(w->fs->ctx, path);
+      int rc = w->fs->unlink(w->fs->ctx, path);
+      if (rc != 0) st = wal_io_error(err, "remove", path, rc);
       wal_path(w->dir, w->segments[w->n_segments + i], ".stdb.ofs", path);
       w->fs->unlink(w->fs->ctx, path);
     }
