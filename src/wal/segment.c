@@ -4,6 +4,7 @@
  * of the segment, so that a commit costs no call of its own. Callers: wal.c, index.c, compress.c, inspect.c.
  */
 #include "wal_internal.h"
+#include <errno.h>
 #include <stdio.h>
 #include <zstd.h>
 
@@ -13,7 +14,9 @@ const uint8_t wal_segment_header[WAL_SEGMENT_HEADER_BYTES] = {0x28, 0x64, 0x73, 
 void wal_path(const char *dir, uint64_t first, const char *suffix, char path[WAL_PATH_BYTES]) {
   if (snprintf(path, WAL_PATH_BYTES, "%s/%020llu%s", dir, (unsigned long long)first, suffix) >= WAL_PATH_BYTES) lc_panic("path of a log segment is too long");
 }
-enum lc_status wal_io_error(struct lc_error *err, const char *what, const char *path, int rc) { return lc_fail(err, LC_IO, "cannot %s %s: %s", what, path, strerror(-rc)); }
+enum lc_status wal_io_error(struct lc_error *err, const char *what, const char *path, int rc) {
+  return lc_fail(err, rc == -ENOMEM ? LC_NOMEM : LC_IO, "cannot %s %s: %s", what, path, strerror(-rc));
+}
 bool wal_segment_name(const char *name, uint64_t *first) {
   unsigned long long number;
   int used = 0;

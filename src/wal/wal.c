@@ -42,20 +42,15 @@ struct lc_wal {
   atomic_size_t unwritten_bytes; /* waiting.len */
 };
 
-static bool add_segment(struct lc_wal *w, uint64_t first) {
-  pthread_mutex_lock(&w->mutex); /* lc_wal_retain may be looking */
-  bool ok = w->n_segments < w->cap_segments;
-  if (!ok) {
-    uint32_t cap = w->cap_segments ? w->cap_segments * 2 : 16;
-    uint64_t *p = lc_realloc(w->segments, cap * sizeof *p);
-    if ((ok = p != NULL)) {
-      w->segments = p;
-      w->cap_segments = cap;
-    }
-  }
-  if (ok) w->segments[w->n_segments++] = first;
-  pthread_mutex_unlock(&w->mutex);
-  return ok;
+/* With the lock: lc_wal_retain may be looking. */
+static bool room_for_segment(struct lc_wal *w) {
+  if (w->n_segments < w->cap_segments) return true;
+  uint32_t cap = w->cap_segments ? w->cap_segments * 2 : 16;
+  uint64_t *p = lc_realloc(w->segments, cap * sizeof *p);
+  if (!p) return false;
+  w->segments = p;
+  w->cap_segments = cap;
+  return true;
 }
 
 /* ---- opening ---- */
@@ -63,7 +58,9 @@ static bool add_segment(struct lc_wal *w, uint64_t first) {
 static void on_name(void *arg, const char *name) {
   struct lc_wal *w = arg;
   uint64_t first;
-  if (wal_segment_name(name, &first) && !add_segment(w, first)) w->failed = true;
+  if (!wal_segment_name(name, &first)) return;
+  if (room_for_segment(w)) w->segments[w->n_segments++] = first;
+  else w->failed = true;
 }
 static int by_number(const void *a, const void *b) {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -76,6 +73,10 @@ static int create_segment(struct lc_wal *w, uint64_t first) {
   char path[WAL_PATH_BYTES], part[WAL_PATH_BYTES];
   wal_path(w->dir, first, ".stdb.log", path);
   wal_path(w->dir, first, ".stdb.log.tmp", part);
+  pthread_mutex_lock(&w->mutex);
+  bool has_room = room_for_segment(w); /* which retaining does not take */
+  pthread_mutex_unlock(&w->mutex);
+  if (!has_room) return -ENOMEM;
   fs->unlink(fs->ctx, part);
   int fd = fs->open(fs->ctx, part, true);
   if (fd < 0) return fd;
@@ -83,11 +84,13 @@ static int create_segment(struct lc_wal *w, uint64_t first) {
   if (rc == 0 && !LC_PLANTED(LC_BUG_NAME_BEFORE_DATA)) rc = fs->sync(fs->ctx, fd);
   if (rc == 0) rc = fs->rename(fs->ctx, part, path);
   if (rc == 0 && !LC_PLANTED(LC_BUG_NO_DIR_SYNC)) rc = fs->sync_dir(fs->ctx, w->dir);
-  if (rc == 0 && !add_segment(w, first)) rc = -ENOMEM;
   if (rc != 0) {
     fs->close(fs->ctx, fd);
     return rc;
   }
+  pthread_mutex_lock(&w->mutex);
+  w->segments[w->n_segments++] = first;
+  pthread_mutex_unlock(&w->mutex);
   if (w->fd >= 0) fs->close(fs->ctx, w->fd);
   w->fd = fd;
   w->write_at = WAL_SEGMENT_HEADER_BYTES;
