@@ -122,7 +122,11 @@ static enum lc_status create(struct lc_db *db, struct lc_slice program, uint8_t 
   enum lc_status st = first_publish(db, program, kind, &bootstrap, &init_record, err);
   if (st == LC_OK) st = open_wal(db, err);
   if (st == LC_OK) db_snapshot_due_after(db);
-  if (st == LC_OK && db->wal && lc_wal_next_offset(db->wal) != 0) st = lc_fail(err, LC_CONFLICT, "folder %s holds a commit log already", db->dir);
+  if (st == LC_OK && db->wal && lc_wal_next_offset(db->wal) != 0) {
+    st = lc_fail(err, LC_CONFLICT, "folder %s holds a commit log already", db->dir);
+    lc_wal_close(db->wal); /* which is not ours to remove */
+    db->wal = NULL;
+  }
   if (st == LC_OK) {
     struct lc_buf *records[2] = {&bootstrap, &init_record};
     for (int i = 0; i < 2 && st == LC_OK; i++) {
@@ -236,6 +240,10 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
     st = lc_fail(err, LC_INVALID, "a database without a program and without a folder cannot be opened");
   }
   if (st != LC_OK) {
+    if (is_new && db->wal) {
+      lc_wal_discard(db->wal);
+      db->wal = NULL;
+    }
     db_baton_give(db);
     lc_db_close(db);
     return st;

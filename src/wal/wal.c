@@ -83,9 +83,11 @@ static int create_segment(struct lc_wal *w, uint64_t first) {
   int rc = fs->write_at(fs->ctx, fd, wal_segment_header, sizeof wal_segment_header, 0);
   if (rc == 0 && !LC_PLANTED(LC_BUG_NAME_BEFORE_DATA)) rc = fs->sync(fs->ctx, fd);
   if (rc == 0) rc = fs->rename(fs->ctx, part, path);
-  if (rc == 0 && !LC_PLANTED(LC_BUG_NO_DIR_SYNC)) rc = fs->sync_dir(fs->ctx, w->dir);
+  bool is_named = rc == 0;
+  if (is_named && !LC_PLANTED(LC_BUG_NO_DIR_SYNC)) rc = fs->sync_dir(fs->ctx, w->dir);
   if (rc != 0) {
     fs->close(fs->ctx, fd);
+    fs->unlink(fs->ctx, is_named ? path : part); /* nothing is in it */
     return rc;
   }
   pthread_mutex_lock(&w->mutex);
@@ -594,8 +596,7 @@ static void writers_queue(struct lc_wal *w) {
   pthread_mutex_unlock(&writers.mutex);
 }
 
-void lc_wal_close(struct lc_wal *w) {
-  if (!w) return;
+static void end_log(struct lc_wal *w, bool remove) {
   if (w->is_user) {
     lc_wal_submit(w);
     while (w->options.by_hand && lc_wal_step(w)) {}
@@ -606,6 +607,15 @@ void lc_wal_close(struct lc_wal *w) {
   }
   if (w->fd >= 0) w->fs->close(w->fs->ctx, w->fd);
   wal_index_end(&w->index);
+  for (uint32_t i = w->n_segments; remove && i-- > 0;) {
+    static const char *const suffixes[] = {".stdb.ofs", ".stdb.log", ".stdb.log.tmp"};
+    char path[WAL_PATH_BYTES];
+    for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++) {
+      wal_path(w->dir, w->segments[i], suffixes[k], path);
+      w->fs->unlink(w->fs->ctx, path);
+    }
+    w->fs->sync_dir(w->fs->ctx, w->dir); /* the newest first: what a crash leaves is a log that is shorter */
+  }
   if (w->lock_fd >= 0) w->fs->close(w->fs->ctx, w->lock_fd);
   lc_buf_free(&w->batch);
   lc_buf_free(&w->waiting);
@@ -615,3 +625,8 @@ void lc_wal_close(struct lc_wal *w) {
   pthread_cond_destroy(&w->room);
   lc_free(w);
 }
+
+void lc_wal_close(struct lc_wal *w) {
+  if (w) end_log(w, false);
+}
+void lc_wal_discard(struct lc_wal *w) { end_log(w, true); }

@@ -63,6 +63,7 @@ uint64_t lc_wal_durable_end(const struct lc_wal *wal);                 /* offset
 bool lc_wal_wait_durable(struct lc_wal *wal, uint64_t end);            /* false: the log has failed */
 enum lc_status lc_wal_wait_durable_for(struct lc_wal *wal, uint64_t end, uint64_t timeout_ms); /* LC_IO: the log has failed; LC_LIMIT: not in that time */
 void lc_wal_close(struct lc_wal *wal);                                 /* writes what is submitted, frees */
+void lc_wal_discard(struct lc_wal *wal);                               /* of a log that was to begin and will not: closes it and removes its files, as far as the disk allows */
 
 /* ---- reading without opening (inspect.c): for tools. Nothing is changed, cut off or locked. clog: the folder of the segments. ---- */
 
