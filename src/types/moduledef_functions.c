@@ -74,17 +74,7 @@ static void build_view(struct builder *b, struct lc_view_def *v) {
   }
   const struct lc_type *written = source->types[row->ref], *converted = b->def->typespace.types[row->ref];
   struct lc_column_def *columns = def_alloc(b->c, written->n_fields, sizeof *columns);
-  bool ok = true;
-  for (uint32_t i = 0; i < written->n_fields; i++) {
-    if (!written->fields[i].has_name) {
-      def_fault(b->c, FAULT_UnnamedColumn, "column %u of view `%.*s` has no name", i, S(v->name));
-      ok = false;
-      continue;
-    }
-    columns[i] = (struct lc_column_def){.name = converted->fields[i].name, .accessor = written->fields[i].name};
-    ok = def_check_both_names(b, columns[i].name, columns[i].accessor, "column") && ok;
-    ok = def_check_use(b, written->fields[i].type, "column", columns[i].name) && ok;
-  }
+  bool ok = def_name_columns(b, "view", v->name, written, converted, columns);
   if (!ok || !def_resolve(b, row, &v->row_type, "view", v->name)) return;
   for (uint32_t i = 0; i < written->n_fields; i++) columns[i].type = v->row_type->fields[i].type;
   v->columns = columns;

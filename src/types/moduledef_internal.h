@@ -13,7 +13,7 @@ enum { DEF_MAX_ITEMS = 65536, DEF_MAX_FAULTS = 256, DEF_MAX_SUBMODULE_DEPTH = 16
 
 /* Kinds of faults in the order they are reported (spec/01 §14, spec/07 §4). The name is what the text ends with, if it has one of its own. */
 #define DEF_FAULTS(X)                                                                                                                       \
-  X(InvalidTypeRef, "") X(InvalidProductTypeRef, "InvalidProductTypeRef") X(IdentifierError, "IdentifierError") X(UnnamedColumn, "UnnamedColumn") \
+  X(InvalidTypeRef, "") X(InvalidProductTypeRef, "InvalidProductTypeRef") X(IdentifierError, "IdentifierError") X(UnnamedColumn, "UnnamedColumn") X(DuplicateColumnName, "DuplicateColumnName") \
   X(TypeRefError, "ClientCodegenError TypeRefError") X(NonSpecialTypeNotAUse, "ClientCodegenError NonSpecialTypeNotAUse")                          \
   X(NotValidForDefinition, "ClientCodegenError NotValidForDefinition") X(NamelessTypeDefElement, "ClientCodegenError NamelessTypeDefElement")      \
   X(NotValidIdentifier, "ClientCodegenError NotValidIdentifier") X(NamelessParam, "ClientCodegenError NamelessReducerParam") \
@@ -150,7 +150,9 @@ void def_build_types(struct builder *b);
 bool def_check_use(struct builder *b, const struct lc_type *t, const char *what, struct lc_slice name); /* `t` before conversion */
 bool def_resolve(struct builder *b, const struct lc_type *t, const struct lc_type **out, const char *what, struct lc_slice name);
 
-void def_build_tables(struct builder *b);     /* moduledef_table.c */
+/* moduledef_table.c */
+bool def_name_columns(struct builder *b, const char *what, struct lc_slice of, const struct lc_type *written, const struct lc_type *converted, struct lc_column_def *columns); /* false: reported */
+void def_build_tables(struct builder *b);
 void def_build_functions(struct builder *b);  /* moduledef_functions.c: reducers, procedures, views */
 void def_link_functions(struct builder *b);   /* to tables: view keys, lifecycle, schedules */
 void def_use_name(struct builder *b, struct lc_slice name); /* in the space of tables, indexes, constraints, sequences, schedules, views */

@@ -48,21 +48,31 @@ static struct lc_slice column_set(struct builder *b, uint32_t n, const uint16_t 
   return lc_slice(sorted, n * sizeof *sorted);
 }
 
-static bool build_columns(struct builder *b, struct lc_table_def *t) {
-  const struct lc_type *source = b->raw->typespace.types[t->type_ref], *converted = b->def->typespace.types[t->type_ref];
-  struct lc_column_def *columns = def_alloc(b->c, source->n_fields, sizeof *columns);
+/* Names of the columns of a table or a view, which must differ (the reference leaves that to its system tables), and uses of their types. */
+bool def_name_columns(struct builder *b, const char *what, struct lc_slice of, const struct lc_type *written, const struct lc_type *converted, struct lc_column_def *columns) {
+  struct types_names names = {0};
   bool ok = true;
-  for (uint32_t i = 0; i < source->n_fields; i++) {
-    const struct lc_type_field *f = &source->fields[i];
+  for (uint32_t i = 0; i < written->n_fields; i++) {
+    const struct lc_type_field *f = &written->fields[i];
     if (!f->has_name) {
-      def_fault(b->c, FAULT_UnnamedColumn, "column %u of table `%.*s` has no name", i, S(t->name));
+      def_fault(b->c, FAULT_UnnamedColumn, "column %u of %s `%.*s` has no name", i, what, S(of));
       ok = false;
       continue;
     }
     columns[i] = (struct lc_column_def){.name = converted->fields[i].name, .accessor = f->name};
     ok = def_check_both_names(b, columns[i].name, f->name, "column") && ok;
     ok = def_check_use(b, f->type, "column", f->name) && ok;
+    if (def_add_name(b->c, &names, columns[i].name, 0)) continue;
+    def_fault(b->c, FAULT_DuplicateColumnName, "%s `%.*s` has two columns named `%.*s`", what, S(of), S(columns[i].name));
+    ok = false;
   }
+  return ok;
+}
+
+static bool build_columns(struct builder *b, struct lc_table_def *t) {
+  const struct lc_type *source = b->raw->typespace.types[t->type_ref], *converted = b->def->typespace.types[t->type_ref];
+  struct lc_column_def *columns = def_alloc(b->c, source->n_fields, sizeof *columns);
+  bool ok = def_name_columns(b, "table", t->name, source, converted, columns);
   if (!ok || !def_resolve(b, converted, &t->row_type, "table", t->name)) return false;
   for (uint32_t i = 0; i < source->n_fields; i++) columns[i].type = t->row_type->fields[i].type;
   t->columns = columns;

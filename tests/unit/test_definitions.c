@@ -9,10 +9,12 @@
 #include <cmocka.h>
 #include "def_export.h"
 #include "def_raw.h"
+#include "engine/engine.h"
+#include "sql/sql.h"
 #include <time.h>
 
 enum { MAX_CASES = 1000, MAX_LINE = 1 << 16 };
-static struct { char name[80]; struct lc_slice raw; bool ok; } cases[MAX_CASES];
+static struct { char name[200]; struct lc_slice raw; bool ok; } cases[MAX_CASES];
 static uint32_t n_cases, line_no, n_failures;
 #define complain(...) (now.wrong = true, print_error("definitions.case:%u (%s): ", line_no, cases[n_cases].name), print_error(__VA_ARGS__), print_error("\n"), n_failures++)
 #define S(s) (int)(s).len, (const char *)(s).data
@@ -208,6 +210,20 @@ static char *section_of(char *json, const char *name) {
   return NULL;
 }
 
+/* The keys of the sections, in their order. */
+static void list_sections(const char *json, char *out) {
+  int depth = 0;
+  bool quoted = false;
+  for (*out = 0; *json; json++) {
+    if (quoted && *json == '\\') json++;
+    else if (*json == '"') quoted = !quoted;
+    else if (quoted) continue;
+    else if (*json == '{' || *json == '[') {
+      if (depth++ == 2 && *json == '{') snprintf(out + strlen(out), 100, "%s%.*s", *out ? " " : "", (int)strcspn(json + 2, "\""), json + 2);
+    } else if (*json == '}' || *json == ']') depth--;
+  }
+}
+
 static void expect_export(const char *line) {
   struct lc_buf out = {0};
   const char *want = strchr(line, ' ');
@@ -216,7 +232,11 @@ static void expect_export(const char *line) {
   want++;
   export_schema(now.def, strcmp(name, "v9") == 0 ? 9 : 10, &out);
   char *got = (char *)out.data;
-  if (name[0] != 'v') got = section_of(got, name);
+  if (strcmp(name, "order") == 0) {
+    static char keys[1000];
+    list_sections(got, keys);
+    got = keys;
+  } else if (name[0] != 'v') got = section_of(got, name);
   if (strcmp(want, "-") == 0 ? got != NULL : !got || strcmp(got, want) != 0) complain("%s is exported as\n%s\nnot\n%s", name, got ? got : "-", want);
   lc_buf_free(&out);
 }
@@ -341,7 +361,7 @@ static void test_exports_read_again(void **state) {
     int version = def->raw_version;
     lc_module_def_free(def);
     expect_stable_export(cases[i].raw, 9);
-    if (version == 10) expect_stable_export(cases[i].raw, 10);
+    if (version == 10 && !strstr(cases[i].name, "read again it has another name")) expect_stable_export(cases[i].raw, 10);
   }
 }
 
@@ -463,6 +483,278 @@ static void test_no_memory(void **state) {
   lc_buf_free(&out);
 }
 
+/* ---- shapes and sizes ---- */
+
+static void expect_refused(struct lc_buf *raw, const char *text) {
+  struct lc_module_def *def;
+  struct lc_error err = {0};
+  assert_int_not_equal(lc_module_def_decode(lc_buf_slice(raw), &def, &err), LC_OK);
+  if (!strstr(err.text, text)) fail_msg("got %s, want %s", err.text, text);
+  lc_buf_clear(raw);
+}
+static void begin_sections(struct lc_buf *b, uint32_t n) {
+  lc_buf_clear(b);
+  lc_buf_u8(b, 2);
+  lc_buf_u32(b, n);
+}
+
+/* Every list of every section claims more than there is. */
+static void test_huge_counts(void **state) {
+  (void)state;
+  static const uint32_t counts[] = {0xffffffff, 0x80000000, 0x7fffffff, 65537, 1000};
+  struct lc_buf b = {0};
+  for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+    for (uint8_t tag = 0; tag <= 0x10; tag++) {
+      if (tag == 9) continue;
+      begin_sections(&b, 1);
+      lc_buf_u8(&b, tag);
+      lc_buf_u32(&b, counts[k]);
+      expect_refused(&b, "a list claims");
+    }
+    begin_sections(&b, counts[k]);
+    expect_refused(&b, "a list claims");
+    begin_sections(&b, 1); /* a product of so many fields */
+    lc_buf_append(&b, "\0\x01\0\0\0\x02", 6);
+    lc_buf_u32(&b, counts[k]);
+    expect_refused(&b, "type claims");
+  }
+  begin_sections(&b, 1); /* as many as the bytes allow, but more than anybody needs */
+  lc_buf_u8(&b, 0);
+  lc_buf_u32(&b, 70000);
+  for (uint32_t i = 0; i < 70000; i++) lc_buf_u8(&b, 7);
+  expect_refused(&b, "a list has 70000 elements");
+  lc_buf_free(&b);
+}
+
+static void test_depth(void **state) {
+  (void)state;
+  struct lc_buf b = {0};
+  struct lc_module_def *def;
+  for (int kind = 1; kind <= 3; kind++)
+    for (uint32_t depth = 10; depth <= 100000; depth *= 10) { /* sums, products, arrays */
+      begin_sections(&b, 1);
+      lc_buf_append(&b, "\0\x01\0\0\0", 5);
+      for (uint32_t i = 0; i < depth; i++) {
+        lc_buf_u8(&b, (uint8_t)kind);
+        if (kind < 3) lc_buf_append(&b, "\x01\0\0\0\x01", 5);
+      }
+      lc_buf_u8(&b, 7);
+      if (depth > 10) expect_refused(&b, "nested deeper than 64");
+      else lc_module_def_free(decode(lc_buf_slice(&b)));
+    }
+  for (uint32_t depth = 10; depth <= 10000; depth *= 10) { /* submodules */
+    lc_buf_clear(&b);
+    lc_buf_u8(&b, 2);
+    for (uint32_t i = 0; i < depth; i++) {
+      lc_buf_append(&b, "\x01\0\0\0\x0e\x01\0\0\0", 9);
+      lc_buf_bsatn_str(&b, "m");
+    }
+    lc_buf_u32(&b, 0);
+    if (depth > 10) expect_refused(&b, "submodules are nested deeper than 16");
+    else lc_module_def_free(decode(lc_buf_slice(&b)));
+  }
+  for (uint32_t n = 10; n <= 60000; n *= 6) { /* a chain of references, each an option of the next, used by a reducer */
+    begin_sections(&b, 2);
+    lc_buf_u8(&b, 0);
+    lc_buf_u32(&b, n);
+    for (uint32_t i = 0; i < n; i++) {
+      lc_buf_u8(&b, i + 1 < n ? LC_T_ARRAY : LC_T_U8);
+      if (i + 1 < n) lc_buf_u8(&b, LC_T_REF), lc_buf_u32(&b, i + 1);
+    }
+    lc_buf_u8(&b, 3);
+    lc_buf_u32(&b, 1);
+    lc_buf_bsatn_str(&b, "r");
+    raw_params_text(&b, "(a:&0)");
+    lc_buf_u8(&b, 1);
+    raw_type_text(&b, "()");
+    raw_type_text(&b, "string");
+    struct lc_error err = {0};
+    if (n <= 60) {
+      def = decode(lc_buf_slice(&b));
+      struct lc_hash hash;
+      assert_int_equal(lc_reducer_signature(&def->reducers[0], &hash, &err), LC_OK);
+      lc_module_def_free(def);
+    } else expect_refused(&b, "is nested too deeply");
+  }
+  lc_buf_free(&b);
+}
+
+static void test_doubling_types(void **state) {
+  (void)state;
+  /* Types that double at every level: t0 = (U8,U8), tn = (&n-1,&n-1), and a table of t30 */
+  struct lc_buf bomb = {0};
+  lc_buf_u8(&bomb, 2);
+  lc_buf_u32(&bomb, 3);
+  lc_buf_u8(&bomb, 0);
+  lc_buf_u32(&bomb, 31);
+  for (uint32_t i = 0; i <= 30; i++) {
+    lc_buf_u8(&bomb, 2);
+    lc_buf_u32(&bomb, 2);
+    for (int k = 0; k < 2; k++) {
+      lc_buf_u8(&bomb, 0);
+      lc_buf_bsatn_str(&bomb, k ? "b" : "a");
+      lc_buf_u8(&bomb, i ? LC_T_REF : LC_T_U8);
+      if (i) lc_buf_u32(&bomb, i - 1);
+    }
+  }
+  lc_buf_u8(&bomb, 1); /* all are named types */
+  lc_buf_u32(&bomb, 31);
+  for (uint32_t i = 0; i <= 30; i++) {
+    char name[8];
+    snprintf(name, sizeof name, "T%u", i);
+    lc_buf_u32(&bomb, 0);
+    lc_buf_bsatn_str(&bomb, name);
+    lc_buf_u32(&bomb, i);
+    lc_buf_u8(&bomb, 1);
+  }
+  lc_buf_u8(&bomb, 2);
+  lc_buf_u32(&bomb, 1);
+  lc_buf_bsatn_str(&bomb, "t");
+  lc_buf_u32(&bomb, 30);
+  for (int i = 0; i < 4; i++) lc_buf_u32(&bomb, 0);
+  lc_buf_u16(&bomb, 1);
+  lc_buf_u32(&bomb, 0);
+  lc_buf_u8(&bomb, 0);
+  expect_refused(&bomb, "types without references would take more than");
+  lc_buf_free(&bomb);
+}
+
+static void test_other_versions(void **state) {
+  (void)state;
+  struct lc_module_def *def = decode(lc_slice("\2\0\0\0\0", 5));
+  struct lc_buf out = {0};
+  struct lc_error err = {0};
+  lc_buf_str(&out, "before");
+  assert_int_equal(lc_module_def_json(def, 11, &out, &err), LC_INVALID);
+  assert_string_equal(err.text, "no module definition of version 11: only 9 and 10 are offered");
+  assert_true(lc_slice_eq_str(lc_buf_slice(&out), "before"));
+  lc_buf_free(&out);
+  lc_module_def_free(def);
+}
+
+/* More faults than an error has room for: the first are there whole, and how many more there are. */
+static void test_many_faults(void **state) {
+  (void)state;
+  struct lc_buf b = {0};
+  struct lc_module_def *def;
+  struct lc_error err = {0};
+  for (int long_names = 0; long_names < 2; long_names++) {
+    begin_sections(&b, 1);
+    lc_buf_u8(&b, 0x0b);
+    lc_buf_u32(&b, 20000);
+    for (int i = 0; i < 20000; i++) {
+      char name[400] = "";
+      if (long_names)
+        for (int k = 0; k < 100; k++) strcat(name, k % 3 ? "é" : "🍌");
+      size_t n = strlen(name);
+      snprintf(name + n, sizeof name - n, "-%05d", i);
+      lc_buf_bsatn_str(&b, name);
+    }
+    assert_int_equal(lc_module_def_decode(lc_buf_slice(&b), &def, &err), LC_INVALID);
+    assert_true(lc_utf8_valid((uint8_t *)err.text, strlen(err.text)));
+    assert_int_equal(strncmp(err.text, "Errors occurred:\nHTTP handler name `", 36), 0);
+    const char *more = strstr(err.text, "\nand ");
+    assert_non_null(more);
+    assert_string_equal(more + 5 + strspn(more + 5, "0123456789"), " more\n");
+  }
+  lc_buf_free(&b);
+}
+
+/* ---- publishing: what is accepted can be a database, whatever memory there is on the way ---- */
+
+static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
+static void commit(struct lc_datastore *ds, struct lc_tx *tx) {
+  const struct lc_tx_delta *delta;
+  lc_tx_commit(tx, &delta);
+  lc_tx_delta_release(ds, delta);
+}
+
+static void test_publish(void **state) {
+  (void)state;
+  struct lc_datastore *ds;
+  struct lc_error err = {0};
+  uint32_t n = 0, n_failed = 0, n_updates = 0;
+  for (uint32_t i = 0; i < n_cases; i++) {
+    if (!cases[i].ok) continue;
+    struct lc_module_def *def = decode(cases[i].raw);
+    if (lc_datastore_new(&lc_env_system, &ds, &err) != LC_OK) fail_msg("%s", err.text);
+    struct lc_tx *first = lc_tx_begin(ds);
+    bool can_be = lc_schema_create(first, def, &facts, &err) == LC_OK; /* not with rules about missing tables */
+    lc_tx_rollback(first);
+    if (!can_be) assert_non_null(strstr(err.text, "is not a valid table"));
+    for (uint64_t after = 0; can_be; after++) { /* each allocation fails in turn; what failed is rolled back, and the next try finds nothing of it */
+      allocations_left = after;
+      lc_alloc_may_fail = counts_down;
+      struct lc_tx *tx = lc_tx_begin(ds);
+      enum lc_status st = tx ? lc_schema_create(tx, def, &facts, &err) : LC_NOMEM;
+      lc_alloc_may_fail = NULL;
+      if (st == LC_OK) {
+        commit(ds, tx);
+        break;
+      }
+      if (tx) lc_tx_rollback(tx);
+      if (st != LC_NOMEM) fail_msg("%s: allocation %llu failed and the answer is %d %s", cases[i].name, (unsigned long long)after, (int)st, err.text);
+      n_failed++;
+    }
+    n += can_be;
+    for (uint32_t k = 0; can_be && k < n_cases; k += 7) { /* and becomes another one, or says why not */
+      if (!cases[k].ok) continue;
+      struct lc_module_def *next = decode(cases[k].raw);
+      struct lc_tx *tx = lc_tx_begin(ds);
+      if (lc_schema_update(tx, def, next, &facts, &err) == LC_OK) n_updates++;
+      lc_tx_rollback(tx);
+      lc_module_def_free(next);
+    }
+    lc_datastore_free(ds);
+    lc_module_def_free(def);
+  }
+  print_message("%u databases, %u failed allocations, %u updates\n", n, n_failed, n_updates);
+}
+
+/* spec/01 §18 case 11, spec/07 §5.2 and §19 case 22 */
+static void test_view_argument_hashes(void **state) {
+  (void)state;
+  static const struct { const char *sql, *hash; } queries[] = {
+      {"SELECT * FROM anonymous_none", "e8b8b119022591171d4b06f6240a1ee6c7a4b209b187d2e07b973c1e54e2e8b2"},
+      {"SELECT * FROM sender_none", "1a6a47c9ffc9971559c902607f0a7fe219042dc8279f470e4463c746479f4e46"},
+      {"SELECT * FROM anonymous_one(42)", "258ddf17f8057444a6fe1a9c043c1fc69a1aa6005efd29c919eaee59889005cf"},
+      {"SELECT * FROM sender_one(42)", "42172793ebd5afeab9f2c43cb94f6b83dce6b3da4dd5cd8381e69c0a6874c40d"},
+      {"SELECT * FROM anonymous_two(42, 'hello')", "a050847fd898832ca779042f750e0e1c077bd8ceb53bc213e7ff4c60b4183bef"},
+      {"SELECT * FROM sender_two(42, 'hello')", "f25d1e979eb8a2e31e886fb9aec60551f2ff7f5d33bfa90e48768b78c55156fd"}};
+  static const char *const lines[] = {"slot (a:u8)", "type T 0", "view anonymous_none () [&0]", "view sender_none () [&0] sender", "view anonymous_one (n:u32) [&0]",
+                                      "view sender_one (n:u32) [&0] sender", "view anonymous_two (n:u32,s:string) [&0]", "view sender_two (n:u32,s:string) [&0] sender"};
+  struct raw_def *d = raw_new(10, NULL, "");
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    char line[100];
+    snprintf(line, sizeof line, "%s", lines[i]);
+    raw_line(&d, line);
+  }
+  struct lc_buf raw = {0};
+  raw_finish(d, &raw);
+  struct lc_module_def *def = decode(lc_buf_slice(&raw));
+  struct lc_datastore *ds;
+  struct lc_error err = {0};
+  assert_int_equal(lc_datastore_new(&lc_env_system, &ds, &err), LC_OK);
+  struct lc_tx *tx = lc_tx_begin(ds);
+  if (lc_schema_create(tx, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
+  commit(ds, tx);
+  struct lc_sql_caller caller = {.identity = {{1}}, .is_owner = true};
+  for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+    struct lc_plan *plan;
+    const struct lc_plan_view *views;
+    char hex[65] = "";
+    if (lc_sql_compile((struct lc_read_view){.ds = ds}, lc_slice_str(queries[i].sql), LC_SQL_QUERY, &caller, &plan, &err) != LC_OK) fail_msg("%s: %s", queries[i].sql, err.text);
+    assert_int_equal(lc_plan_views(plan, &views), 1);
+    lc_hex_encode(views[0].arg_hash, 32, hex);
+    hex[64] = 0;
+    assert_string_equal(hex, queries[i].hash);
+    lc_plan_free(plan);
+  }
+  lc_datastore_free(ds);
+  lc_module_def_free(def);
+  lc_buf_free(&raw);
+}
+
 static int done(void **state) {
   (void)state;
   for (uint32_t i = 0; i < n_cases; i++) lc_free((void *)cases[i].raw.data);
@@ -470,6 +762,7 @@ static int done(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_exports_read_again), cmocka_unit_test(test_cut), cmocka_unit_test(test_damaged), cmocka_unit_test(test_no_memory)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_exports_read_again), cmocka_unit_test(test_cut), cmocka_unit_test(test_damaged), cmocka_unit_test(test_no_memory),
+                                     cmocka_unit_test(test_huge_counts), cmocka_unit_test(test_depth), cmocka_unit_test(test_doubling_types), cmocka_unit_test(test_other_versions), cmocka_unit_test(test_many_faults), cmocka_unit_test(test_publish), cmocka_unit_test(test_view_argument_hashes)};
   return cmocka_run_group_tests(tests, NULL, done);
 }

@@ -119,6 +119,8 @@ static void run(const struct lc_type *t, char *line) {
   } else if (strcmp(line, "json") == 0) {
     lc_json_write_type(&out, t);
     if (!lc_slice_eq_str(lc_buf_slice(&out), rest)) complain("as JSON %.*s", (int)out.len, (char *)out.data);
+  } else if (strcmp(line, "size") == 0) {
+    if (t->static_size_bytes != (*rest == 'd' ? LC_SIZE_DYNAMIC : (uint32_t)strtoul(rest, NULL, 10))) complain("size %u", t->static_size_bytes);
   } else if (strcmp(line, "memory") == 0) {
     struct type_layout l = type_layout_of(t);
     char text[64];
@@ -163,6 +165,10 @@ static void test_cases(void **state) {
       raw_type_text(&b, line + 5);
       struct lc_reader r = lc_reader(lc_buf_slice(&b));
       if (lc_type_decode(&arena, &r, &t, &err) != LC_OK || lc_reader_left(&r)) fail_msg("values.case:%u: %s", line_no, err.text);
+      struct lc_buf again = {0};
+      lc_type_encode(&again, t);
+      if (!lc_slice_eq(lc_buf_slice(&again), lc_buf_slice(&b))) complain("the type is encoded as something else");
+      lc_buf_free(&again);
       lc_buf_free(&b);
       continue;
     }
