@@ -153,12 +153,14 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@$(CC) $(CFLAGS) bench/store.c $(LIBRARY) $(LIBS) -o build/bench-store
 	@$(CC) $(CFLAGS) bench/engine.c $(LIBRARY) $(LIBS) -o build/bench-engine
 	@$(CC) $(CFLAGS) bench/live.c $(LIBRARY) $(LIBS) -o build/bench-live
+	@$(CC) $(CFLAGS) bench/replay.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-replay
 	@$(CC) $(CFLAGS) bench/echo.c -o build/bench-echo
 	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-engine
 	@build/bench-store
 	@build/bench-live
+	@build/bench-replay build/bench-folder
 	@build/bench-host $(MODULES)/transfer.wasm 500000
 	@build/bench-echo
 	@bench/run.sh

@@ -90,7 +90,7 @@ static enum lc_status on_commit(void *ctx, uint64_t first_offset, struct lc_slic
   struct replay *r = ctx;
   if (first_offset != r->next_offset)
     return lc_fail(err, LC_CORRUPT, "out-of-order commit: expected-offset=%llu actual-offset=%llu", (unsigned long long)r->next_offset, (unsigned long long)first_offset);
-  enum lc_status st = lc_datastore_replay(r->ds, records, n_tx, consumed, err);
+  enum lc_status st = lc_datastore_replay_more(r->ds, records, n_tx, consumed, err);
   if (st != LC_OK) return lc_fail_context(err, "transaction %llu", (unsigned long long)first_offset), st;
   r->next_offset = first_offset + n_tx;
   return LC_OK;
@@ -113,6 +113,7 @@ enum lc_status lc_db_recover(struct lc_db_files *f, struct lc_datastore **out, u
     else st = lc_datastore_new(f->env, &r.ds, err);
   }
   if (st == LC_OK) st = lc_wal_replay(f->wal, from, on_commit, &r, err);
+  if (st == LC_OK) st = lc_datastore_replay_settle(r.ds, err);
   if (st == LC_OK && r.next_offset != end)
     st = lc_fail(err, LC_CORRUPT, "%s/clog: expected transactions up to %llu, found them up to %llu", f->dir, (unsigned long long)end, (unsigned long long)r.next_offset);
   if (st != LC_OK) {

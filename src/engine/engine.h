@@ -66,6 +66,10 @@ enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_
 /* Replays the `n_tx` record payloads of one commit (spec/06 §10.3): applies them, keeps the catalog. Rows of built-in system
  * tables that exist already are no-ops; unknown system tables are created and kept. *consumed = bytes used. */
 enum lc_status lc_datastore_replay(struct lc_datastore *ds, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err);
+/* The same for one commit of many: rows of several commits go into their table together. lc_datastore_replay_settle puts what is left: to be called before
+ * anything but a replay is done with the datastore. LC_NOMEM. */
+enum lc_status lc_datastore_replay_more(struct lc_datastore *ds, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err);
+enum lc_status lc_datastore_replay_settle(struct lc_datastore *ds, struct lc_error *err);
 
 /* ---- transactions (spec/06 §4-§8, spec/07 §11) ---- */
 

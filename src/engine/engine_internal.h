@@ -96,6 +96,7 @@ struct lc_datastore {
   struct lc_tx tx;
   uint64_t tx_limit_bytes;   /* of what one transaction changes */
   uint32_t *noted; uint32_t n_noted, cap_noted; /* replay: tables whose catalog rows have changed */
+  struct table *put_table; uint32_t n_puts; uint8_t *puts; /* replay: packed rows of a table that are still to be put */
   uint64_t random;           /* state of the generator for sequences; 0: no skips */
   struct lc_row_iter *free_iters;
   struct lc_buf key, entry, old; /* scratch */

@@ -82,6 +82,49 @@ enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_
 
 /* ---- replay ---- */
 
+/* Rows of simple tables with packed rows wait until there are a few, so that the memory accesses of putting them overlap. Everything else that touches a table comes
+ * behind what waits. */
+enum lc_status lc_datastore_replay_settle(struct lc_datastore *ds, struct lc_error *err) {
+  const uint8_t *rows[LC_TREE_BATCH];
+  struct table *t = ds->put_table;
+  uint32_t n = ds->n_puts;
+  if (n == 0) return LC_OK;
+  for (uint32_t i = 0; i < n; i++) rows[i] = ds->puts + (size_t)i * t->rows.entry_size_bytes;
+  ds->n_puts = 0;
+  return lc_tree_put_batch(&t->rows, rows, n) == LC_TREE_DONE ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
+}
+static enum lc_status put_soon(struct lc_datastore *ds, struct table *t, const uint8_t *row, struct lc_error *err) {
+  uint32_t size = t->rows.entry_size_bytes;
+  enum lc_status st = ds->put_table != t || ds->n_puts == LC_TREE_BATCH ? lc_datastore_replay_settle(ds, err) : LC_OK;
+  if (st != LC_OK) return st;
+  if (ds->put_table != t) {
+    uint8_t *p = lc_realloc(ds->puts, (size_t)LC_TREE_BATCH * size);
+    if (!p) return lc_fail(err, LC_NOMEM, "out of memory");
+    ds->puts = p;
+    ds->put_table = t;
+  }
+  memcpy(ds->puts + (size_t)ds->n_puts++ * size, row, size);
+  return LC_OK;
+}
+
+/* The rows a record inserts into tables that can wait, for its deletions. */
+enum { INSERTED_TABLES = 8 };
+struct inserted { uint32_t n; struct { const struct table *table; const uint8_t *rows; uint64_t n; } of[INSERTED_TABLES]; };
+static void note_inserted(struct inserted *in, const struct table *t, const uint8_t *rows, uint64_t n) {
+  if (in->n == INSERTED_TABLES) return;
+  in->of[in->n].table = t;
+  in->of[in->n].rows = rows;
+  in->of[in->n++].n = n;
+}
+/* Is the row that a record inserts as number i into t the new state of one that it deletes? Then that is gone already. */
+static bool is_replaced(const struct inserted *in, const struct table *t, uint64_t i, const uint8_t *row) {
+  uint32_t size = t->rows.entry_size_bytes, at = t->rows.key.offset_bytes, k = 0;
+  while (k < in->n && in->of[k].table != t) k++;
+  if (k == in->n || i >= in->of[k].n) return false;
+  const uint8_t *now = in->of[k].rows + i * size;
+  return memcmp(now + at, row + at, t->rows.key.static_size_bytes) == 0 && memcmp(now, row, size) != 0;
+}
+
 /* Tables whose rows say what a table is (catalog.c). A changed row of st_sequence alone is a number handed out. */
 static bool is_catalog_table(uint32_t id) {
   static const bool is[LC_ST_OUTBOX + 1] = {[LC_ST_TABLE] = true,     [LC_ST_COLUMN] = true, [LC_ST_INDEX] = true,       [LC_ST_CONSTRAINT] = true,     [LC_ST_SEQUENCE] = true, [LC_ST_SCHEDULED] = true,
@@ -127,9 +170,11 @@ static uint32_t subject(struct lc_datastore *ds, uint32_t st_id, struct lc_slice
 }
 
 static enum lc_status refresh_noted(struct lc_datastore *ds, struct lc_error *err) {
-  enum lc_status st = LC_OK;
+  if (ds->n_noted == 0) return LC_OK;
+  enum lc_status st = lc_datastore_replay_settle(ds, err);
+  ds->put_table = NULL; /* its table may go */
   for (uint32_t i = 0; i < ds->n_noted && st == LC_OK; i++) st = catalog_refresh(ds, ds->noted[i], err);
-  if (ds->n_noted) ds->schema_version++;
+  ds->schema_version++;
   ds->n_noted = 0;
   return st;
 }
@@ -152,7 +197,7 @@ enum { SYSTEM_TABLES = 1, USER_TABLES = 2 };
 
 /* Reads one list of insertions or deletions and applies what concerns the tables in `which`. *schema (may be NULL) is set when a user table's
  * rows follow changes of the catalog: these rows are only read then, because deletions that concern the catalog are still to come. */
-static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, bool inserts, int which, bool *schema, struct lc_error *err) {
+static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, bool inserts, int which, bool *schema, struct inserted *inserted, struct lc_error *err) {
   uint64_t n_ops = lc_read_varint(r);
   for (uint64_t op = 0; op < n_ops; op++) {
     uint32_t id = lc_read_u32(r);
@@ -169,6 +214,9 @@ static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, b
     if (!t) return lc_fail(err, LC_CORRUPT, "record changes table %u, which does not exist", id);
     bool is_catalog = !is_user && is_catalog_table(id), skip = (inserts && t->info.is_event) || !(which & (is_user ? USER_TABLES : SYSTEM_TABLES));
     uint32_t fixed = t->any_bytes ? t->info.row_type->static_size_bytes : 0;
+    bool can_wait = is_user && fixed && t->simple && t->rows.entry_size_bytes == fixed;
+    if (!can_wait && !skip && ds->n_puts && (st = lc_datastore_replay_settle(ds, err)) != LC_OK) return st;
+    if (inserts && can_wait && !skip) note_inserted(inserted, t, r->p, n_rows);
     if (n_rows && fixed == 0 && t->any_bytes && n_rows > 1) return lc_fail(err, LC_CORRUPT, "record changes %llu rows of table %u, which has no columns", (unsigned long long)n_rows, id);
     for (uint64_t i = 0; i < n_rows; i++) {
       const uint8_t *start = r->p;
@@ -178,6 +226,12 @@ static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, b
       }
       struct lc_slice row = lc_slice(start, (size_t)(r->p - start));
       if (skip) continue;
+      if (can_wait) {
+        if (inserts) st = put_soon(ds, t, start, err);
+        else if (!is_replaced(inserted, t, i, start) && (st = lc_datastore_replay_settle(ds, err)) == LC_OK) rows_delete(t, row);
+        if (st != LC_OK) return st;
+        continue;
+      }
       bool number_only = inserts && id == LC_ST_SEQUENCE && lc_tree_find(&t->rows, row.data).data;
       if (inserts && !rows_put(t, row)) return lc_fail(err, LC_NOMEM, "out of memory");
       if (!inserts && !rows_delete(t, row)) number_only = id == LC_ST_SEQUENCE; /* gone already: an insert of this record replaced it */
@@ -190,6 +244,8 @@ static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, b
 
 static enum lc_status replay_truncates(struct lc_datastore *ds, struct lc_reader *r, int which, struct lc_error *err) {
   uint64_t n = lc_read_varint(r);
+  enum lc_status st = n ? lc_datastore_replay_settle(ds, err) : LC_OK;
+  if (st != LC_OK) return st;
   for (uint64_t i = 0; i < n && !r->failed; i++) {
     uint32_t id = lc_read_u32(r);
     struct table *t = ds_table(ds, id);
@@ -216,22 +272,25 @@ static enum lc_status replay_one(struct lc_datastore *ds, struct lc_reader *r, s
   if (!(flags & FLAG_MUTATIONS)) return LC_OK;
   ds->n_noted = 0;
   struct lc_reader start = *r;
+  struct inserted inserted;
+  inserted.n = 0;
   bool schema = false;
-  enum lc_status st = replay_ops(ds, r, true, SYSTEM_TABLES | USER_TABLES, &schema, err);
-  if (st == LC_OK) st = replay_ops(ds, r, false, schema ? SYSTEM_TABLES : SYSTEM_TABLES | USER_TABLES, NULL, err);
+  enum lc_status st = replay_ops(ds, r, true, SYSTEM_TABLES | USER_TABLES, &schema, &inserted, err);
+  if (st == LC_OK) st = replay_ops(ds, r, false, schema ? SYSTEM_TABLES : SYSTEM_TABLES | USER_TABLES, NULL, &inserted, err);
   if (st == LC_OK && !schema) st = replay_truncates(ds, r, SYSTEM_TABLES | USER_TABLES, err);
   if (st == LC_OK && schema) { /* once the catalog is as the transaction left it: the rows of user tables */
     st = replay_truncates(ds, r, SYSTEM_TABLES, err);
     if (st == LC_OK) st = refresh_noted(ds, err);
     *r = start;
-    if (st == LC_OK) st = replay_ops(ds, r, true, USER_TABLES, NULL, err);
-    if (st == LC_OK) st = replay_ops(ds, r, false, USER_TABLES, NULL, err);
+    inserted.n = 0;
+    if (st == LC_OK) st = replay_ops(ds, r, true, USER_TABLES, NULL, &inserted, err);
+    if (st == LC_OK) st = replay_ops(ds, r, false, USER_TABLES, NULL, &inserted, err);
     if (st == LC_OK) st = replay_truncates(ds, r, USER_TABLES, err);
   }
   return st == LC_OK ? refresh_noted(ds, err) : st;
 }
 
-enum lc_status lc_datastore_replay(struct lc_datastore *ds, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err) {
+enum lc_status lc_datastore_replay_more(struct lc_datastore *ds, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err) {
   struct lc_reader r = lc_reader(records);
   for (uint32_t i = 0; i < n_tx; i++) {
     enum lc_status st = replay_one(ds, &r, err);
@@ -239,4 +298,9 @@ enum lc_status lc_datastore_replay(struct lc_datastore *ds, struct lc_slice reco
   }
   *consumed = (size_t)(r.p - records.data);
   return LC_OK;
+}
+
+enum lc_status lc_datastore_replay(struct lc_datastore *ds, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err) {
+  enum lc_status st = lc_datastore_replay_more(ds, records, n_tx, consumed, err);
+  return st == LC_OK ? lc_datastore_replay_settle(ds, err) : st;
 }

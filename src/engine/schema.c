@@ -40,6 +40,7 @@ void lc_datastore_free(struct lc_datastore *ds) {
   lc_free(ds->tx.catalog);
   lc_free(ds->tx.deltas);
   lc_free(ds->noted);
+  lc_free(ds->puts);
   lc_free(ds->tables);
   lc_free(ds->index_refs);
   lc_buf_free(&ds->key);

@@ -259,7 +259,7 @@ struct lc_slice lc_tree_find_place(const struct lc_tree *t, const uint8_t *key, 
 }
 struct lc_slice lc_snapshot_find(const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *key) { return find(t, root_of(t, snapshot)->node, key); }
 
-FOR_THIS_PROCESSOR static void number_batch(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *const *keys, uint32_t n, struct lc_slice *out) {
+FOR_THIS_PROCESSOR static void number_spots(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *const *keys, uint32_t n, struct spot *out) {
   const struct lc_tree_node *at[LC_TREE_BATCH] = {root};
   uint64_t prefix[LC_TREE_BATCH];
   for (uint32_t i = 0; i < n; i++) {
@@ -271,26 +271,19 @@ FOR_THIS_PROCESSOR static void number_batch(const struct lc_tree *t, const struc
       at[i] = exact_children(at[i])[exact_at_most(at[i], flipped(prefix[i]))];
       prefetch_node(at[i]);
     }
-  for (uint32_t i = 0; i < n; i++) {
-    struct spot s = number_in_leaf(t, at[i], prefix[i]);
-    out[i] = s.found ? leaf_entry(t, s.leaf, s.at) : lc_slice(NULL, 0);
-  }
+  for (uint32_t i = 0; i < n; i++) out[i] = number_in_leaf(t, at[i], prefix[i]);
 }
-void lc_snapshot_find_batch(const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n,
-                            struct lc_slice out[LC_TREE_BATCH]) {
-  const struct lc_tree_node *root = root_of(t, snapshot)->node, *at[LC_TREE_BATCH];
+void spots_of(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *const *keys, uint32_t n, struct spot out[LC_TREE_BATCH]) {
+  const struct lc_tree_node *at[LC_TREE_BATCH] = {root};
   struct target x[LC_TREE_BATCH];
-  if (n == 0) return;
-  if (root && t->is_number) {
-    number_batch(t, root, keys, n, out);
+  if (t->is_number) {
+    number_spots(t, root, keys, n, out);
     return;
   }
   for (uint32_t i = 0; i < n; i++) {
-    out[i] = lc_slice(NULL, 0);
     at[i] = root;
     target_set(t, &x[i], keys[i], t->key.n_parts, false);
   }
-  if (!root) return;
   while (at[0]->kind == PIECE_INNER)
     for (uint32_t i = 0; i < n; i++) {
       at[i] = children(t, at[i])[child_index(t, at[i], &x[i])];
@@ -298,8 +291,15 @@ void lc_snapshot_find_batch(const struct lc_tree *t, const struct lc_snapshot *s
     }
   for (uint32_t i = 0; i < n; i++) {
     uint32_t k = leaf_index(t, at[i], &x[i]);
-    if (entry_is(t, at[i], k, &x[i])) out[i] = leaf_entry(t, at[i], k);
+    out[i] = (struct spot){(struct lc_tree_node *)(uintptr_t)at[i], k, entry_is(t, at[i], k, &x[i])};
   }
+}
+void lc_snapshot_find_batch(const struct lc_tree *t, const struct lc_snapshot *snapshot, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n,
+                            struct lc_slice out[LC_TREE_BATCH]) {
+  const struct lc_tree_node *root = root_of(t, snapshot)->node;
+  struct spot spots[LC_TREE_BATCH] = {{0}};
+  if (root && n) spots_of(t, root, keys, n, spots);
+  for (uint32_t i = 0; i < n; i++) out[i] = spots[i].found ? leaf_entry(t, spots[i].leaf, spots[i].at) : lc_slice(NULL, 0);
 }
 void lc_tree_find_batch(const struct lc_tree *t, const uint8_t *const keys[LC_TREE_BATCH], uint32_t n, struct lc_slice out[LC_TREE_BATCH]) {
   lc_snapshot_find_batch(t, NULL, keys, n, out);

@@ -117,6 +117,8 @@ enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, str
 enum lc_tree_result lc_tree_replace(struct lc_tree *t, struct lc_slice entry);
 /* Inserts an entry, or replaces the one that has its key. */
 enum lc_tree_result lc_tree_put(struct lc_tree *t, struct lc_slice entry);
+/* The same for n packed entries (of the tree's one size) in order, whose memory accesses overlap. NOMEM: some of the first may have been put. */
+enum lc_tree_result lc_tree_put_batch(struct lc_tree *t, const uint8_t *const entries[LC_TREE_BATCH], uint32_t n);
 /* As lc_tree_find, and where it is, so that it can be replaced without another search as long as the tree has not changed. */
 struct lc_place { struct lc_tree_node *leaf; uint32_t at; };
 struct lc_slice lc_tree_find_place(const struct lc_tree *t, const uint8_t *key, struct lc_place *place);

@@ -158,6 +158,8 @@ void target_set(const struct lc_tree *t, struct target *x, const uint8_t *key, u
 /* Leaf and place of a full key, without the path to it; root not NULL. */
 struct spot { struct lc_tree_node *leaf; uint32_t at; bool found; };
 struct spot spot_of(const struct lc_tree *t, const struct lc_tree_node *root, const struct target *x);
+/* Of n full keys at once; root not NULL. */
+void spots_of(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *const *keys, uint32_t n, struct spot out[LC_TREE_BATCH]);
 void descend(struct lc_cursor *c, const struct lc_tree *t, const struct lc_tree_node *root, const struct target *x);
 bool entry_is(const struct lc_tree *t, const struct lc_tree_node *n, uint32_t i, const struct target *x); /* entry i is there and has the target's key */
 

@@ -522,6 +522,25 @@ enum lc_tree_result lc_tree_put(struct lc_tree *t, struct lc_slice entry) {
   return r == LC_TREE_DUPLICATE ? lc_tree_replace_at(t, there, entry) : r;
 }
 
+enum lc_tree_result lc_tree_put_batch(struct lc_tree *t, const uint8_t *const entries[LC_TREE_BATCH], uint32_t n) {
+  const struct lc_key_spec *key = &t->key;
+  const uint8_t *keys[LC_TREE_BATCH];
+  struct spot spots[LC_TREE_BATCH];
+  enum lc_tree_result r = LC_TREE_DONE;
+  uint32_t size = t->entry_size_bytes, i = 0;
+  lc_assert(!is_slotted(t));
+  while (i < n && append_quickly(t, lc_slice(entries[i], size))) i++;
+  if (i < n && root_of(t)->node && (key->is_prefix || key->is_static_offset)) {
+    for (uint32_t k = i; k < n; k++) keys[k] = entries[k] + (key->is_prefix ? 0 : key->offset_bytes);
+    spots_of(t, root_of(t)->node, keys + i, n - i, spots + i);
+    /* replacing moves nothing: a place holds until an entry is inserted, or a leaf that a snapshot sees copied */
+    for (; i < n && spots[i].found && is_owned(t->store, spots[i].leaf); i++) memcpy(spots[i].leaf->cells + (size_t)spots[i].at * size, entries[i], size);
+    t->store->changed = true;
+  }
+  for (; i < n && r == LC_TREE_DONE; i++) r = lc_tree_put(t, lc_slice(entries[i], size));
+  return r;
+}
+
 enum lc_tree_result tree_append(struct lc_tree *t, struct lc_slice entry) {
   if (append_quickly(t, entry)) return LC_TREE_DONE;
   struct key_scratch scratch;

@@ -1,6 +1,7 @@
 /* Transactions, catalog and records: system tables, sequences, constraints, rollback, and replay giving the same database. */
 #include "engine/engine.h"
 #include "golden_modules.h"
+#include "def_text.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -21,11 +22,8 @@ static void commit(struct world *w, struct lc_tx *tx) {
   lc_tx_delta_release(w->ds, delta);
 }
 
-static struct world world_new(const char *module_hex) {
-  struct world w = {0};
-  uint8_t bytes[4096];
-  assert_true(lc_hex_decode(module_hex, strlen(module_hex), bytes));
-  assert_int_equal(lc_module_def_decode(lc_slice(bytes, strlen(module_hex) / 2), &w.def, &err), LC_OK);
+static struct world world_of(struct lc_module_def *def) {
+  struct world w = {.def = def};
   assert_int_equal(lc_datastore_new(&lc_env_system, &w.ds, &err), LC_OK);
   assert_int_equal(lc_datastore_bootstrap_record(w.ds, &w.log), LC_OK);
   w.n_records = 1;
@@ -34,6 +32,13 @@ static struct world world_new(const char *module_hex) {
   if (lc_schema_create(tx, w.def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
   commit(&w, tx);
   return w;
+}
+static struct world world_new(const char *module_hex) {
+  uint8_t bytes[4096];
+  struct lc_module_def *def;
+  assert_true(lc_hex_decode(module_hex, strlen(module_hex), bytes));
+  assert_int_equal(lc_module_def_decode(lc_slice(bytes, strlen(module_hex) / 2), &def, &err), LC_OK);
+  return world_of(def);
 }
 
 static void dump_table(void *ctx, const struct lc_table_info *t) {
@@ -82,6 +87,16 @@ static void world_free(struct world *w) { /* after replaying the log into a fres
   assert_int_equal(lc_datastore_new(&lc_env_system, &again, &err), LC_OK);
   if (lc_datastore_replay(again, lc_buf_slice(&w->log), w->n_records, &used, &err) != LC_OK) fail_msg("replay: %s", err.text);
   assert_int_equal(used, w->log.len);
+  expect_same(w->ds, again);
+  lc_datastore_free(again);
+  assert_int_equal(lc_datastore_new(&lc_env_system, &again, &err), LC_OK); /* and record by record */
+  struct lc_slice rest = lc_buf_slice(&w->log);
+  for (uint32_t i = 0; i < w->n_records; i++) {
+    assert_int_equal(lc_datastore_replay_more(again, rest, 1, &used, &err), LC_OK);
+    rest = lc_slice(rest.data + used, rest.len - used);
+  }
+  assert_int_equal(rest.len, 0);
+  assert_int_equal(lc_datastore_replay_settle(again, &err), LC_OK);
   expect_same(w->ds, again);
   lc_datastore_free(again);
   lc_datastore_free(w->ds);
@@ -329,6 +344,51 @@ static void test_random(void **state) {
   world_free(&w);
 }
 
+/* Rows that are replaced, deleted and inserted again in many small transactions over tables of all kinds, with changes of the schema between: replay puts rows
+ * later than it reads them, but the state is the same. */
+static void test_replay_in_batches(void **state) {
+  (void)state;
+  enum { transactions = 1200, names = 6 };
+  static const char *const tables[names] = {"a", "b", "c", "d", "e", "f"};
+  const char *text = "table a\n col id u32 pk\n col v u8\ntable b\n col v u8\n col id u64 pk\ntable c\n col id u32\n col v u8\ntable d\n col id u32 pk\n col v string\n"
+                     "table e\n col id u16 pk\n col v u8 index\ntable f\n col id u32 pk\n col v u8\n";
+  const char *later = "table a\n col id u32 pk\n col v u8 index\ntable b\n col v u8\n col id u64 pk\ntable c\n col id u32\n col v u8\ntable d\n col id u32 pk\n col v string\n"
+                      "table e\n col id u16 pk\n col v u8\ntable f\n col id u32 pk\n col v u8\n";
+  struct world w = world_of(def_text(text));
+  struct lc_module_def *second = def_text(later);
+  struct lc_module_facts facts = {.program_bytes = lc_slice_str("second")};
+  struct lc_buf row = {0};
+  srand(17);
+  for (int i = 0; i < transactions; i++) {
+    struct lc_tx *tx = lc_tx_begin(w.ds);
+    if (i == transactions / 2 && lc_schema_update(tx, w.def, second, &facts, &err) != LC_OK) fail_msg("%s", err.text);
+    for (int ops = rand() % 12; ops > 0; ops--) {
+      int k = rand() % names;
+      const struct lc_table_info *t = lc_datastore_table_by_name(w.ds, lc_slice_str(tables[k]));
+      uint32_t id = (uint32_t)rand() % (i % 300 < 150 ? 12 : 900), v = (uint32_t)rand() % 3, count;
+      uint64_t cleared;
+      bool found;
+      lc_buf_clear(&row);
+      if (k == 1) lc_buf_u8(&row, (uint8_t)v), lc_buf_u64(&row, id);
+      else if (k == 3) lc_buf_u32(&row, id), lc_buf_bsatn_str(&row, v == 0 ? "" : v == 1 ? "x" : "longer than a number");
+      else if (k == 4) lc_buf_u16(&row, (uint16_t)id), lc_buf_u8(&row, (uint8_t)v);
+      else lc_buf_u32(&row, id), lc_buf_u8(&row, (uint8_t)v);
+      struct lc_slice bytes = lc_buf_slice(&row);
+      int what = rand() % 40;
+      if (what < 15) lc_tx_insert(tx, t->table_id, bytes, NULL, NULL, &err); /* or there is one with its key */
+      else if (what < 28 && k != 2) lc_tx_update(tx, t->table_id, t->indexes[0].index_id, bytes, NULL, NULL, &err);
+      else if (what < 34) lc_tx_delete_row(tx, t->table_id, bytes, &found, &err);
+      else if (what < 39 && k != 2) lc_tx_delete_point(tx, t->indexes[0].index_id, lc_slice(bytes.data + (k == 1), k == 1 ? 8 : k == 4 ? 2 : 4), &count, &err);
+      else if (rand() % 20 == 0) lc_tx_clear(tx, t->table_id, &cleared, &err);
+    }
+    commit(&w, tx);
+  }
+  for (int k = 0; k < names; k++) assert_true(rows_in(&w, tables[k]) > 10);
+  lc_buf_free(&row);
+  lc_module_def_free(second);
+  world_free(&w);
+}
+
 /* A failed schema creation leaves the catalog as it was. */
 static void test_schema_rollback(void **state) {
   (void)state;
@@ -355,6 +415,7 @@ static void test_schema_rollback(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_system_tables), cmocka_unit_test(test_sequence_and_set), cmocka_unit_test(test_errors),
-                                     cmocka_unit_test(test_clients),       cmocka_unit_test(test_random),           cmocka_unit_test(test_schema_rollback), cmocka_unit_test(test_transaction_limit)};
+                                     cmocka_unit_test(test_clients),       cmocka_unit_test(test_random),           cmocka_unit_test(test_schema_rollback), cmocka_unit_test(test_transaction_limit),
+                                     cmocka_unit_test(test_replay_in_batches)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

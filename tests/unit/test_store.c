@@ -206,6 +206,28 @@ static void build(struct lc_tree *t, const struct model *m) {
   if (!all) build(t, m);
 }
 
+/* lc_tree_put_batch: new entries, ones that are there, ones that come twice, ascending ones. */
+static void put_several(struct lc_tree *t, struct model *m, uint32_t domain, uint32_t step) {
+  struct lc_buf b[LC_TREE_BATCH] = {{0}};
+  const uint8_t *p[LC_TREE_BATCH];
+  uint32_t n = rnd(LC_TREE_BATCH + 1), kind = rnd(4);
+  for (uint32_t i = 0; i < n; i++) {
+    random_value(t->key.entry_type, &b[i], domain);
+    if (kind && m->n && rnd(3)) lc_buf_clear(&b[i]), lc_buf_slice_append(&b[i], m->e[rnd(m->n)]);
+    if (kind == 1 && i && rnd(2)) lc_buf_clear(&b[i]), lc_buf_slice_append(&b[i], lc_buf_slice(&b[i - 1]));
+    if (kind == 0 && t->is_number && t->key.steps[0].bytes >= 4) memcpy(b[i].data + t->key.steps[0].entry_offset, &(uint32_t){step * 8 + i}, 4);
+    p[i] = b[i].data;
+  }
+  assert_int_equal(lc_tree_put_batch(t, p, n), LC_TREE_DONE);
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t at = place(m, &t->key, p[i], t->key.n_parts, false);
+    if (at < m->n && compare(&t->key, m->e[at].data, p[i], t->key.n_parts) == 0) model_remove(m, at);
+    model_insert(m, at, lc_buf_slice(&b[i]));
+  }
+  assert_int_equal(lc_tree_count(t), m->n);
+  for (uint32_t i = 0; i < n; i++) lc_buf_free(&b[i]);
+}
+
 enum { HELD = 5, TREES = 2 };
 static void run(uint32_t steps) {
   struct lc_store *store = lc_store_new();
@@ -222,6 +244,7 @@ static void run(uint32_t steps) {
   struct lc_buf entry = {0}, key = {0};
   for (uint32_t step = 0; step < steps; step++) {
     int k = (int)rnd(TREES);
+    if (trees[k].entry_size_bytes != LC_SIZE_DYNAMIC && rnd(10) == 0) put_several(&trees[k], &models[k], domain, step);
     struct lc_tree *t = &trees[k];
     struct model *m = &models[k];
     lc_buf_clear(&entry);
