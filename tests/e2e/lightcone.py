@@ -16,8 +16,8 @@ def module(name): return os.path.join(TOP, 'build', 'modules', name + '.wasm')
 class Server:
     """A server on a free port with a data folder of its own; `restart` keeps the data."""
 
-    def __init__(self, data=None, options=()):
-        self.options = list(options)
+    def __init__(self, data=None, options=(), env={}):
+        self.options, self.env = list(options), env
         self.temp = tempfile.mkdtemp(prefix='lightcone-e2e-')
         self.data = data or os.path.join(self.temp, 'data')
         self.config = os.path.join(self.temp, 'cli.toml')
@@ -27,7 +27,7 @@ class Server:
         self.start()
 
     def start(self):
-        env = dict(os.environ, HOME=self.temp, XDG_CONFIG_HOME=os.path.join(self.temp, 'config'))
+        env = dict(os.environ, HOME=self.temp, XDG_CONFIG_HOME=os.path.join(self.temp, 'config')) | self.env
         env['ASAN_OPTIONS'] = 'allocator_may_return_null=1:detect_leaks=0:' + env.get('ASAN_OPTIONS', '')
         self.process = subprocess.Popen([BINARY, 'start', '--listen-addr', f'127.0.0.1:{self.port}', '--data-dir', self.data] + self.options, stdout=subprocess.PIPE, stderr=self.log, env=env)
         for line in self.process.stdout:
@@ -93,6 +93,22 @@ class Server:
         return json.loads(text)[0]['rows']
     def call(self, name, reducer, *args, token=None):
         return self.http('POST', f'/v1/database/{name}/call/{reducer}', json.dumps(args), token, {'Content-Type': 'application/json'})
+
+
+class Disk:
+    """A disk that fails or is slow (disk_shim.c): with Disk() as disk: Server(env=disk.env) …; disk.does('/replicas/2/', 'sync', errno.EIO); disk.is_well()"""
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix='lightcone-disk-')
+        library, self.control = self.folder.name + '/shim.so', self.folder.name + '/control'
+        subprocess.run(['gcc', '-shared', '-fPIC', '-O1', '-o', library, os.path.join(TOP, 'tests', 'e2e', 'disk_shim.c'), '-ldl'], check=True)
+        self.is_well()
+        self.env = {'LD_PRELOAD': library, 'DISK_SHIM': self.control, 'ASAN_OPTIONS': 'verify_asan_link_order=0:quarantine_size_mb=1'}
+        return self
+    def __exit__(self, *_): self.folder.cleanup()
+    def does(self, pattern, mode, value):
+        with open(self.control + '.new', 'w') as f: f.write(f'{pattern} {mode} {value}')
+        os.rename(self.control + '.new', self.control)
+    def is_well(self): self.does('-', 'nothing', 0)
 
 
 def bstr(s):
