@@ -5,6 +5,8 @@
 
 /* Limits of one database; 0: the server's. */
 struct lc_database_limits { const char *database; /* name or identity */ uint64_t time_budget_ms, module_memory_mib; };
+/* Of one database: all snapshots and the whole log are kept, or what is needed. */
+struct lc_database_retain { const char *database; /* name or identity */ bool all; };
 struct lc_server_options {
   const char *listen_addr;      /* HOST:PORT */
   const char *data_dir;         /* created if missing */
@@ -14,6 +16,8 @@ struct lc_server_options {
   uint64_t module_memory_mib;   /* linear memory of an instance; 0: 1024 */
   const struct lc_database_limits *database_limits; unsigned n_database_limits;
   uint64_t snapshot_interval_transactions, max_segment_bytes; bool retain_all, accept_lost_transactions; /* as in struct lc_db_options */
+  const struct lc_database_retain *database_retain; unsigned n_database_retain; /* the last that names a database counts */
+  bool in_memory;               /* databases are in memory and begin empty with each start; the control database, programs and keys are in data_dir all the same */
   bool count_instructions;      /* energy as the reference counts it, with its budget of 120e9 a call beside the time budget */
 };
 /* Runs until SIGINT or SIGTERM; prints `listening on HOST:PORT` when ready. Returns the process's exit code. */

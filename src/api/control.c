@@ -17,6 +17,7 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS tld(name TEXT PRIMARY KEY, owner BLOB NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS locked(identity BLOB PRIMARY KEY) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS energy(identity BLOB PRIMARY KEY, balance BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS kept_program(identity BLOB PRIMARY KEY, program BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS counter(id INTEGER PRIMARY KEY, next INTEGER NOT NULL);"
     "INSERT OR IGNORE INTO counter VALUES (1, 1);";
 
@@ -212,8 +213,37 @@ enum lc_status control_delete(struct control *c, const struct lc_identity *id, s
   if (s == LC_OK) {
     s = run_for(c, "DELETE FROM database WHERE identity = ?", id, err);
     if (s == LC_OK) s = run_for(c, "DELETE FROM locked WHERE identity = ?", id, err);
+    if (s == LC_OK) s = run_for(c, "DELETE FROM kept_program WHERE identity = ?", id, err);
     s = end(c, s, err);
   }
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+enum lc_status control_keep_program(struct control *c, const struct lc_identity *id, struct lc_slice program, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  sqlite3_stmt *st = prepare(c, "INSERT OR REPLACE INTO kept_program VALUES (?, ?)");
+  if (st) {
+    bind_blob(st, 1, id->bytes, 32);
+    sqlite3_bind_blob64(st, 2, program.data, program.len, SQLITE_STATIC);
+  }
+  enum lc_status s = finish(c, st, err);
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+enum lc_status control_kept_program(struct control *c, const struct lc_identity *id, struct lc_buf *program, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  sqlite3_stmt *st = prepare(c, "SELECT program FROM kept_program WHERE identity = ?");
+  if (st) bind_blob(st, 1, id->bytes, 32);
+  int rc = st ? sqlite3_step(st) : SQLITE_ERROR;
+  if (rc == SQLITE_ROW) lc_buf_append(program, sqlite3_column_blob(st, 0), (size_t)sqlite3_column_bytes(st, 0));
+  enum lc_status s = rc == SQLITE_DONE ? LC_NOT_FOUND : rc != SQLITE_ROW ? failed(c, err) : lc_buf_ok(program) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
+  sqlite3_finalize(st);
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+enum lc_status control_forget_program(struct control *c, const struct lc_identity *id, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  enum lc_status s = run_for(c, "DELETE FROM kept_program WHERE identity = ?", id, err);
   pthread_mutex_unlock(&c->lock);
   return s;
 }

@@ -85,6 +85,9 @@ static void run_update(struct lc_db *db, void *arg) {
   struct lc_buf reasons = {0};
   uint64_t offset = UINT64_MAX;
   enum lc_status st = lc_db_update(db, p->module, lc_buf_slice(&p->program), p->kind, &p->policy, &reasons, &offset, &err);
+  struct lc_error kept;
+  if (st == LC_OK && p->server->options.in_memory && control_keep_program(p->server->control, &p->id, lc_buf_slice(&p->program), &kept) != LC_OK)
+    lc_log(LC_LOG_ERROR, "%s: the next start begins with the program of before", kept.text);
   if (st == LC_OK) {
     answer_success(p, "updated");
   } else if (st == LC_UNSUPPORTED && reasons.len) {
@@ -160,8 +163,10 @@ static struct database *build(struct publish *p, const struct lc_identity *owner
   server_db_options(d, dir, sizeof dir, &o);
   static const uint8_t nothing[1];
   struct lc_slice program = p->program.data ? lc_buf_slice(&p->program) : lc_slice(nothing, 0);
-  if (lc_db_open(&o, program, p->kind, &d->db, err) == LC_OK) return d;
-  d->db = NULL;
+  enum lc_status st = lc_db_open(&o, program, p->kind, &d->db, err);
+  if (st != LC_OK) d->db = NULL;
+  if (st == LC_OK && s->options.in_memory) st = control_keep_program(s->control, &row->id, program, err);
+  if (st == LC_OK) return d;
   database_free(d);
   return NULL;
 }

@@ -367,26 +367,36 @@ static bool take_out(struct server *s, const struct lc_identity *id, struct data
 }
 bool server_remove_database(struct server *s, const struct lc_identity *id) { return take_out(s, id, NULL); }
 bool server_replace_database(struct server *s, struct database *successor) { return take_out(s, &successor->identity, successor); }
+static bool is_named(const struct database *d, const char *name_or_identity) {
+  struct lc_identity id;
+  struct lc_error err;
+  struct lc_slice name = lc_slice_str(name_or_identity);
+  if (!lc_identity_parse(name, &id) && control_resolve(d->server->control, name, &id, &err) != LC_OK) return false;
+  return memcmp(&id, &d->identity, sizeof id) == 0;
+}
 /* What a call into this database's module may take: the server's limits, or its own. */
 static struct lc_host_limits limits_of(const struct database *d) {
   const struct lc_server_options *o = &d->server->options;
   uint64_t budget_ms = o->time_budget_ms, memory_mib = o->module_memory_mib;
   for (unsigned i = 0; i < o->n_database_limits; i++) {
     const struct lc_database_limits *l = &o->database_limits[i];
-    struct lc_identity id;
-    struct lc_error err;
-    struct lc_slice name = lc_slice_str(l->database);
-    if (!lc_identity_parse(name, &id) && control_resolve(d->server->control, name, &id, &err) != LC_OK) continue;
-    if (memcmp(&id, &d->identity, sizeof id) != 0) continue;
+    if (!is_named(d, l->database)) continue;
     if (l->time_budget_ms) budget_ms = l->time_budget_ms;
     if (l->module_memory_mib) memory_mib = l->module_memory_mib;
   }
   return (struct lc_host_limits){.call_time_budget_us = budget_ms * 1000, .memory_limit_bytes = memory_mib << 20};
 }
+static bool retains_all(const struct database *d) {
+  const struct lc_server_options *o = &d->server->options;
+  bool all = o->retain_all;
+  for (unsigned i = 0; i < o->n_database_retain; i++)
+    if (is_named(d, o->database_retain[i].database)) all = o->database_retain[i].all;
+  return all;
+}
 void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc_db_options *o) {
   struct server *s = d->server;
   *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = limits_of(d), .n_threads = s->n_threads,
-                              .snapshot_interval_transactions = s->options.snapshot_interval_transactions, .max_segment_bytes = s->options.max_segment_bytes, .retain_all = s->options.retain_all,
+                              .snapshot_interval_transactions = s->options.snapshot_interval_transactions, .max_segment_bytes = s->options.max_segment_bytes, .retain_all = retains_all(d),
                               .accept_lost_transactions = s->options.accept_lost_transactions};
   o->callbacks.ctx = d;
   o->callbacks.deliver = on_deliver;
@@ -394,22 +404,51 @@ void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc
   o->callbacks.wake = on_wake;
   o->callbacks.failed = on_failed;
   o->callbacks.alarm = on_alarm;
-  if (!s->options.data_dir) return;
+  if (!s->options.data_dir || s->options.in_memory) return;
   snprintf(dir, dir_size, "%s/replicas/%llu", s->options.data_dir, (unsigned long long)d->replica_id);
   o->dir = dir;
+}
+
+/* One whose data was in memory only begins with its program: in memory again, or from now on in files, of a new replica. */
+static enum lc_status begin_anew(struct server *s, struct database *d, const struct control_row *row, struct lc_slice program, struct lc_error *err) {
+  char dir[4096];
+  struct lc_db_options o;
+  struct control_row moved = *row;
+  if (!s->options.in_memory && !(moved.replica_id = d->replica_id = control_new_replica(s->control, err))) return err->status;
+  server_db_options(d, dir, sizeof dir, &o);
+  enum lc_status st = lc_db_open(&o, program, row->kind, &d->db, err);
+  if (st != LC_OK) return st;
+  if (!s->options.in_memory && ((st = control_replace(s->control, &moved, err)) != LC_OK || (st = control_forget_program(s->control, &row->id, err)) != LC_OK)) lc_db_close(d->db);
+  return st;
+}
+static enum lc_status open_existing(struct server *s, struct database *d, const struct control_row *row, struct lc_error *err) {
+  char dir[4096];
+  struct lc_db_options o;
+  struct lc_buf program = {0};
+  enum lc_status st = control_kept_program(s->control, &row->id, &program, err);
+  if (st == LC_OK) {
+    st = begin_anew(s, d, row, lc_buf_slice(&program), err);
+  } else if (st == LC_NOT_FOUND && s->options.in_memory) {
+    st = lc_fail(err, LC_UNSUPPORTED, "its data is in %s/replicas/%llu, and this server keeps databases in memory: start it without --in-memory", s->options.data_dir, (unsigned long long)row->replica_id);
+  } else if (st == LC_NOT_FOUND) {
+    server_db_options(d, dir, sizeof dir, &o);
+    st = lc_db_open(&o, lc_slice(NULL, 0), row->kind, &d->db, err);
+  }
+  lc_buf_free(&program);
+  return st;
 }
 
 static void open_one(struct server *s, const struct control_row *row) {
   struct database *d = database_new(s, &row->id, &row->owner, row->replica_id);
   if (!d) lc_panic("out of memory while starting databases");
-  char dir[4096], hex[65];
-  struct lc_db_options o;
+  char hex[65];
   struct lc_error err = {0};
   lc_identity_hex(&row->id, hex);
-  server_db_options(d, dir, sizeof dir, &o);
   int64_t start = lc_env_system.monotonic_ns(NULL);
-  if (lc_db_open(&o, lc_slice(NULL, 0), row->kind, &d->db, &err) == LC_OK) {
-    lc_log(LC_LOG_INFO, "database %s is back: %llu transactions in %.1f ms", hex, (unsigned long long)lc_db_durable_offset(d->db), (double)(lc_env_system.monotonic_ns(NULL) - start) / 1e6);
+  if (open_existing(s, d, row, &err) == LC_OK) {
+    double ms = (double)(lc_env_system.monotonic_ns(NULL) - start) / 1e6;
+    if (s->options.in_memory) lc_log(LC_LOG_INFO, "database %s begins empty, in memory (%.1f ms)", hex, ms);
+    else lc_log(LC_LOG_INFO, "database %s is back: %llu transactions in %.1f ms", hex, (unsigned long long)lc_db_durable_offset(d->db), ms);
   } else {
     d->db = NULL;
     d->error = lc_strdup_n(err.text, strlen(err.text));
@@ -501,7 +540,7 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
   enum lc_status st = LC_OK;
   if (o->data_dir) {
     char replicas[4096];
-    snprintf(replicas, sizeof replicas, "%s/replicas", o->data_dir);
+    snprintf(replicas, sizeof replicas, "%s%s", o->data_dir, o->in_memory ? "" : "/replicas");
     st = make_dir(replicas, err);
     if (st == LC_OK) st = server_take_lock(o->data_dir, &s->lock_fd, err);
   }

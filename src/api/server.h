@@ -154,6 +154,10 @@ uint64_t control_new_replica(struct control *c, struct lc_error *err); /* reserv
 enum lc_status control_add(struct control *c, const struct control_row *row, struct lc_error *err); /* after this the database exists */
 enum lc_status control_replace(struct control *c, const struct control_row *row, struct lc_error *err); /* after a reset */
 enum lc_status control_delete(struct control *c, const struct lc_identity *id, struct lc_error *err);    /* its names stay */
+/* Programs of databases whose data is in memory only: they begin anew with each start. */
+enum lc_status control_keep_program(struct control *c, const struct lc_identity *id, struct lc_slice program, struct lc_error *err);
+enum lc_status control_kept_program(struct control *c, const struct lc_identity *id, struct lc_buf *program, struct lc_error *err); /* appended. LC_NOT_FOUND: its data is in files */
+enum lc_status control_forget_program(struct control *c, const struct lc_identity *id, struct lc_error *err);
 enum lc_status control_set_lock(struct control *c, const struct lc_identity *id, bool locked, struct lc_error *err);
 /* Adds to the energy of an identity, as far as 128 bits reach, and gives its balance. */
 enum lc_status control_energy(struct control *c, const struct lc_identity *id, unsigned __int128 amount, __int128 *balance, struct lc_error *err);

@@ -24,7 +24,7 @@ static const struct lc_cli_option start_options[] = {
   {"jwt-key-dir", 0, LC_CLI_VALUE, NULL, NULL},
   {"jwt-pub-key-path", 0, LC_CLI_VALUE, "The public key for verifying identities", NULL},
   {"jwt-priv-key-path", 0, LC_CLI_VALUE, "The private key for issuing identities", NULL},
-  {"in-memory", 0, LC_CLI_FLAG, "Keep nothing on disk: all data is lost when the server stops", NULL},
+  {"in-memory", 0, LC_CLI_FLAG, "Keep databases in memory only: each start begins with their programs and no data", NULL},
   {"page_pool_max_size", 0, LC_CLI_VALUE, NULL, NULL},
   {"pg-port", 0, LC_CLI_VALUE, NULL, NULL},
   {"enable-tracy", 0, LC_CLI_FLAG, NULL, NULL},
@@ -36,7 +36,7 @@ static const struct lc_cli_option start_options[] = {
   {"database-limits", 0, LC_CLI_VALUE, "Time budget and memory of single databases, by name or identity: NAME=MS[/MIB],... (0: as above)", NULL},
   {"snapshot-interval-transactions", 0, LC_CLI_VALUE, "Transactions between two snapshots of a database (default 1000000; 0: only for new log segments)", NULL},
   {"max-segment-size", 0, LC_CLI_VALUE, "Bytes after which a new segment of the commit log is begun (default 1073741824)", NULL},
-  {"retain", 0, LC_CLI_VALUE, "needed: the two newest snapshots and the log behind them (default); all: every snapshot and the whole log", NULL},
+  {"retain", 0, LC_CLI_VALUE, "needed: the two newest snapshots and the log behind them (default); all: every snapshot and the whole log; NAME=... of one database; separated by commas", NULL},
   {"accept-lost-transactions", 0, LC_CLI_FLAG, "Start databases whose log has lost its end, from where the log ends", NULL},
   {"count-instructions", 0, LC_CLI_FLAG, "Counts the instructions of modules: exact energy figures, and a budget of 120e9 a call", NULL},
   END};

@@ -1,20 +1,16 @@
 /* `start`: the server in this process (spec/04 §6.1, §7.2).
  *
- * The data folder and the folder of the keys default to the user's. `--in-memory` puts the whole data folder on a memory file system and
- * removes it at the end. Callers: the table of cli.c.
+ * The data folder and the folder of the keys default to the user's. Callers: the table of cli.c.
  */
 #include "../api/api.h"
 #include "cli_internal.h"
 #include <errno.h>
-#include <ftw.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { MAX_OPEN_FOLDERS = 16 };
 
 /* Splits HOST:PORT (brackets around IPv6). False if it is not that. */
 static bool split_address(const char *address, char host[256], unsigned *port) {
@@ -72,13 +68,6 @@ static int choose_address(struct lc_cli *cli, bool interactive, char **address) 
   return lc_cli_fail(cli, "Port %u is already in use. Please free up the port or specify a different port with --listen-addr.", port);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *where) {
-  (void)st;
-  (void)type;
-  (void)where;
-  return remove(path);
-}
-
 static bool number_of(const char *text, uint64_t max, uint64_t *out) {
   if (!*text || strlen(text) > 18 || strspn(text, "0123456789") != strlen(text)) return false;
   *out = strtoull(text, NULL, 10);
@@ -99,6 +88,21 @@ static unsigned database_limits(char *text, struct lc_database_limits *limits, u
     n++;
   }
   return n;
+}
+
+/* WHAT or NAME=WHAT, separated by commas; WHAT is all or needed, of all databases or of one. Names point into text, which is cut up. */
+static bool database_retain(char *text, struct lc_database_retain *retained, unsigned max, unsigned *n, bool *all) {
+  for (char *next, *at = text; at; at = next) {
+    if ((next = strchr(at, ','))) *next++ = 0;
+    char *what = strchr(at, '=');
+    if (what) *what++ = 0;
+    const char *word = what ? what : at;
+    bool is_all = strcmp(word, "all") == 0;
+    if ((!is_all && strcmp(word, "needed") != 0) || (what && (what == at + 1 || *n == max))) return false;
+    if (what) retained[(*n)++] = (struct lc_database_retain){at, is_all};
+    else *all = is_all;
+  }
+  return true;
 }
 
 static void make_dirs(const char *path) {
@@ -131,22 +135,24 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
   if (interval && !number_of(interval, INT64_MAX, &snapshot_interval)) return lc_cli_usage_error(cli, "invalid value '%s' for '--snapshot-interval-transactions <VALUE>'", interval);
   if (interval && snapshot_interval == 0) snapshot_interval = UINT64_MAX;
   if (segment && (!number_of(segment, INT64_MAX, &segment_bytes) || segment_bytes == 0)) return lc_cli_usage_error(cli, "invalid value '%s' for '--max-segment-size <VALUE>'", segment);
-  if (retain && strcmp(retain, "all") != 0 && strcmp(retain, "needed") != 0) return lc_cli_usage_error(cli, "invalid value '%s' for '--retain <VALUE>'", retain);
+  struct lc_database_retain retained[max_database_limits];
+  unsigned n_retained = 0;
+  bool retain_all = false;
+  char *own_retain = retain ? lc_cli_copy(retain) : NULL;
+  if (own_retain && !database_retain(own_retain, retained, max_database_limits, &n_retained, &retain_all)) {
+    lc_free(own_retain);
+    return lc_cli_usage_error(cli, "invalid value '%s' for '--retain <VALUE>': needed or all, or NAME=needed|all,... is expected", retain);
+  }
   const char *limits_text = lc_cli_value(args, "database-limits");
   char *own_limits = limits_text ? lc_cli_copy(limits_text) : NULL;
   if (own_limits && !(n_limits = database_limits(own_limits, limits, max_database_limits))) {
     lc_free(own_limits);
+    lc_free(own_retain);
     return lc_cli_usage_error(cli, "invalid value '%s' for '--database-limits <VALUE>': NAME=MS[/MIB],... is expected", limits_text);
   }
 
   char *saved = lc_cli_config_get(cli->config, "listen_addr"), *address = lc_cli_copy(listen ? listen : saved ? saved : "0.0.0.0:3000");
   int rc = choose_address(cli, !lc_cli_has(args, "non-interactive") && isatty(STDIN_FILENO), &address);
-  char memory_dir[] = "/dev/shm/lightcone-XXXXXX", fallback_dir[] = "/tmp/lightcone-XXXXXX", *temporary = NULL;
-  if (rc == 0 && lc_cli_has(args, "in-memory")) {
-    temporary = mkdtemp(memory_dir);
-    if (!temporary) temporary = mkdtemp(fallback_dir);
-    if (!temporary) rc = lc_cli_fail(cli, "could not make a folder for in-memory data: %m");
-  }
   if (rc == 0) {
     /* keys: where told, else in the data folder (made there on first start) */
     char *pub_path = pub ? lc_cli_copy(pub) : key_dir ? lc_cli_format("%s/id_ecdsa.pub", key_dir) : NULL;
@@ -156,7 +162,8 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
     exe[n > 0 ? n : 0] = 0;
     if (key_dir && !pub) make_dirs(key_dir);
     struct lc_server_options options = {.listen_addr = address,
-                                        .data_dir = temporary ? temporary : data ? data : cli->data_dir,
+                                        .data_dir = data ? data : cli->data_dir,
+                                        .in_memory = lc_cli_has(args, "in-memory"),
                                         .jwt_pub_key_path = pub_path,
                                         .jwt_priv_key_path = priv_path,
                                         .network_threads = (unsigned)n_threads,
@@ -166,19 +173,21 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
                                         .n_database_limits = n_limits,
                                         .snapshot_interval_transactions = snapshot_interval,
                                         .max_segment_bytes = segment_bytes,
-                                        .retain_all = retain && strcmp(retain, "all") == 0,
+                                        .retain_all = retain_all,
+                                        .database_retain = retained,
+                                        .n_database_retain = n_retained,
                                         .accept_lost_transactions = lc_cli_has(args, "accept-lost-transactions"),
                                         .count_instructions = lc_cli_has(args, "count-instructions")};
-    if (!temporary) make_dirs(options.data_dir);
+    make_dirs(options.data_dir);
     printf("%s version: %s\n%s path: %s\ndatabase running in data directory %s\n", cli->program, LC_CLI_VERSION, cli->program, n > 0 ? exe : cli->program, options.data_dir);
     fflush(stdout);
     rc = lc_server_run(&options);
     lc_free(pub_path);
     lc_free(priv_path);
   }
-  if (temporary) nftw(temporary, remove_entry, MAX_OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
   lc_free(address);
   lc_free(saved);
   lc_free(own_limits);
+  lc_free(own_retain);
   return rc;
 }

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FLUSH_BYTES = 64 << 10, MEMORY_LIMIT_BYTES = 1 << 20, MAX_FOLLOWERS = 64, READ_LIMIT_BYTES = 64 << 20 };
+enum { FLUSH_BYTES = 64 << 10, MEMORY_LIMIT_BYTES = 8 << 20, MAX_FOLLOWERS = 64, READ_LIMIT_BYTES = 64 << 20 };
 
 struct follower { void (*fn)(void *, struct lc_slice); void *ctx; };
 struct module_log {

@@ -129,7 +129,7 @@ static enum lc_status create(struct lc_db *db, struct lc_slice program, uint8_t 
   }
   if (st == LC_OK) {
     struct lc_buf *records[2] = {&bootstrap, &init_record};
-    for (int i = 0; i < 2 && st == LC_OK; i++) {
+    for (int i = db->wal ? 0 : 1; i < 2 && st == LC_OK; i++) { /* in memory init is the first (spec/07 §12) */
       lc_buf_free(&db->record);
       db->record = *records[i];
       *records[i] = (struct lc_buf){0};
