@@ -144,7 +144,7 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
   const struct lc_function_def *reducer = find(def->reducers, def->n_reducers, name, op->is_owner);
   const struct lc_function_def *procedure = reducer ? NULL : find(def->procedures, def->n_procedures, name, op->is_owner);
   if (reducer) {
-    enum lc_status st = reducer->lifecycle != LC_LIFECYCLE_NONE ? LC_OK : lc_json_parse_args(lc_buf_slice(&op->body), reducer->params, reducer->typespace, &args, &err);
+    enum lc_status st = reducer->lifecycle != LC_LIFECYCLE_NONE ? LC_OK : lc_json_parse_args(lc_buf_slice(&op->body), reducer, &args, &err);
     if (st != LC_OK) {
       bad_arguments(op, db, "reducer", &err);
     } else {
@@ -153,7 +153,7 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
       answer_outcome(op->answer, &o);
     }
   } else if (procedure) {
-    if (lc_json_parse_args(lc_buf_slice(&op->body), procedure->params, procedure->typespace, &args, &err) != LC_OK) {
+    if (lc_json_parse_args(lc_buf_slice(&op->body), procedure, &args, &err) != LC_OK) {
       bad_arguments(op, db, "procedure", &err);
     } else {
       op->procedure = procedure;

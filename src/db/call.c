@@ -193,7 +193,7 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
   bool is_good = true;
   if (op && op->args_are_json) {
     lc_buf_clear(&db->json_args);
-    is_good = lc_json_parse_args(args, fn->params, fn->typespace, &db->json_args, &err) == LC_OK && (lc_buf_ok(&db->json_args) || lc_fail(&err, LC_NOMEM, "out of memory") == LC_OK);
+    is_good = lc_json_parse_args(args, fn, &db->json_args, &err) == LC_OK && (lc_buf_ok(&db->json_args) || lc_fail(&err, LC_NOMEM, "out of memory") == LC_OK);
     out->json_args = args;
     args = lc_buf_slice(&db->json_args);
   }

@@ -460,7 +460,7 @@ static struct procedure_job *procedure_job(struct lc_db *db, const struct lc_ide
   if (id == def->n_procedures) return lc_fail(err, LC_NOT_FOUND, "No such procedure"), NULL;
   const struct lc_function_def *fn = &def->procedures[id];
   struct lc_buf parsed = {0};
-  enum lc_status st = args_are_json ? lc_json_parse_args(args, fn->params, fn->typespace, &parsed, err) : LC_OK;
+  enum lc_status st = args_are_json ? lc_json_parse_args(args, fn, &parsed, err) : LC_OK;
   if (args_are_json) args = lc_buf_slice(&parsed);
   struct lc_reader r = lc_reader(args);
   if (st != LC_OK || lc_bsatn_validate(fn->params, fn->typespace, &r, err) != LC_OK) {

@@ -228,7 +228,9 @@ static uint32_t field_named(const struct lc_type *t, struct lc_slice key) {
   return t->n_fields;
 }
 
-static enum lc_status parse_product(struct lc_slice value, const struct lc_type *t, const struct lc_typespace *ts, struct lc_buf *out, unsigned depth, const char *word, struct lc_error *err) {
+/* other: NULL, or the same product by its other names, which count where no first name is meant. */
+static enum lc_status parse_product(struct lc_slice value, const struct lc_type *t, const struct lc_type *other, const struct lc_typespace *ts, struct lc_buf *out, unsigned depth, const char *word,
+                                    struct lc_error *err) {
   struct json j = {value.data, value.data + value.len};
   bool object = value.data[0] == '{';
   if (!object && value.data[0] != '[') return bad(err, "invalid type: expected a product, as an object or an array");
@@ -246,6 +248,7 @@ static enum lc_status parse_product(struct lc_slice value, const struct lc_type 
         struct lc_buf key = {0};
         if (!take_value(&j, &token) || !unescape(token, &key) || !next_is(&j, ':')) st = bad(err, "invalid JSON object");
         index = st == LC_OK ? field_named(t, lc_buf_slice(&key)) : 0;
+        if (st == LC_OK && index == t->n_fields && other) index = field_named(other, lc_buf_slice(&key));
         if (st == LC_OK && index == t->n_fields) st = lc_fail(err, LC_INVALID, "unknown %s `%.*s`", word, (int)key.len, (const char *)key.data);
         if (st == LC_OK && parts[index].data) st = lc_fail(err, LC_INVALID, "duplicate %s `%.*s`", word, (int)key.len, (const char *)key.data);
         lc_buf_free(&key);
@@ -337,7 +340,7 @@ static enum lc_status parse_as(struct lc_slice value, const struct lc_type *t, c
   case LC_T_REF:
     if (!ts || t->ref >= ts->n) return lc_fail(err, LC_INVALID, "Type reference &%u out of bounds", t->ref);
     return parse(value, ts->types[t->ref], ts, out, depth + 1, err);
-  case LC_T_PRODUCT: return parse_product(value, t, ts, out, depth, "field", err);
+  case LC_T_PRODUCT: return parse_product(value, t, NULL, ts, out, depth, "field", err);
   case LC_T_SUM: return parse_sum(value, t, ts, out, depth, err);
   case LC_T_ARRAY: return parse_array(value, t, ts, out, depth, err);
   case LC_T_STRING: {
@@ -389,10 +392,10 @@ enum lc_status lc_json_parse_value(struct lc_slice json, const struct lc_type *t
   return st == LC_OK && !lc_buf_ok(out) ? lc_fail(err, LC_NOMEM, "out of memory") : st;
 }
 
-enum lc_status lc_json_parse_args(struct lc_slice json, const struct lc_type *params, const struct lc_typespace *ts, struct lc_buf *out, struct lc_error *err) {
+enum lc_status lc_json_parse_args(struct lc_slice json, const struct lc_function_def *f, struct lc_buf *out, struct lc_error *err) {
   struct lc_slice value;
   enum lc_status st = whole(json, &value, err);
-  if (st == LC_OK) st = parse_product(value, params, ts, out, 0, "reducer argument", err);
+  if (st == LC_OK) st = parse_product(value, f->params, f->canonical_params, f->typespace, out, 0, "reducer argument", err);
   return st == LC_OK && !lc_buf_ok(out) ? lc_fail(err, LC_NOMEM, "out of memory") : st;
 }
 

@@ -77,8 +77,10 @@ enum lc_status lc_json_write_value(struct lc_buf *out, const struct lc_type *typ
 enum lc_status lc_json_parse_value(struct lc_slice json, const struct lc_type *type, const struct lc_typespace *ts, struct lc_buf *out, struct lc_error *err);
 /* As above; error texts say where: "<problem> at line L column C" (spec/03 §18). */
 enum lc_status lc_json_parse_message(struct lc_slice json, const struct lc_type *type, struct lc_buf *out, struct lc_error *err);
-/* As above for call arguments: JSON array (positional) or object (named); `params` is the parameter product (spec/04 §3.6, spec/07 §4.5). */
-enum lc_status lc_json_parse_args(struct lc_slice json, const struct lc_type *params, const struct lc_typespace *ts, struct lc_buf *out, struct lc_error *err);
+/* As above for call arguments: JSON array (positional) or object, whose keys are names of parameters as the module wrote them or canonical ones
+ * (spec/04 §3.6, spec/07 §4.5). */
+struct lc_function_def;
+enum lc_status lc_json_parse_args(struct lc_slice json, const struct lc_function_def *function, struct lc_buf *out, struct lc_error *err);
 void lc_json_write_type(struct lc_buf *out, const struct lc_type *type); /* SATS-JSON of an AlgebraicType (spec/01 §7.5) */
 void lc_json_escape(struct lc_buf *out, struct lc_slice text);           /* with quotes */
 /* SQL result / error text forms (SATN, psql-like) of spec/01 §6.4 and spec/04 §7.4. */

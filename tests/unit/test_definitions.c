@@ -269,6 +269,23 @@ static void expect(char *line) {
     if (has_line(rest)) complain("there is a line '%s'", rest);
   } else if (strcmp(line, "export") == 0) {
     expect_export(rest);
+  } else if (strcmp(line, "args") == 0) { /* FUNCTION JSON = HEX, or ! TEXT */
+    char *json = strchr(rest, ' '), *want = strstr(rest, " = "), *text = strstr(rest, " ! ");
+    const struct lc_function_def *function = NULL;
+    struct lc_buf out = {0}, hex = {0};
+    *json++ = 0;
+    *(want ? want : text) = 0;
+    for (uint32_t i = 0; i < now.def->n_reducers; i++)
+      if (lc_slice_eq_str(now.def->reducers[i].name, rest)) function = &now.def->reducers[i];
+    for (uint32_t i = 0; i < now.def->n_procedures; i++)
+      if (lc_slice_eq_str(now.def->procedures[i].name, rest)) function = &now.def->procedures[i];
+    assert_non_null(function);
+    bool read = lc_json_parse_args(lc_slice_str(json), function, &out, &now.err) == LC_OK;
+    put_hex(&hex, out.data, out.len);
+    if (read != !!want) complain("%s: %s", json, read ? "read" : now.err.text);
+    else if (want ? !lc_slice_eq_str(lc_buf_slice(&hex), want + 3) : strcmp(now.err.text, text + 3) != 0) complain("%s: %.*s %s", json, S(hex), now.err.text);
+    lc_buf_free(&out);
+    lc_buf_free(&hex);
   } else if (strcmp(line, "signature") == 0) {
     char *hex = strchr(rest, ' '), got[65] = "";
     struct lc_hash hash;
@@ -283,7 +300,7 @@ static void expect(char *line) {
 
 static void test_cases(void **state) {
   (void)state;
-  static const char *const expectations[] = {"ok", "fault", "error", "has", "hasnt", "export", "signature"};
+  static const char *const expectations[] = {"ok", "fault", "error", "has", "hasnt", "export", "signature", "args"};
   static char line[MAX_LINE];
   struct raw_def *d = NULL;
   FILE *f = fopen("tests/conformance/definitions.case", "r");

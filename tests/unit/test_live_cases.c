@@ -37,7 +37,7 @@ static void change(struct lc_tx *tx, char *line) {
   assert_non_null(json);
   *json++ = 0;
   const struct lc_table_info *t = table_of(name);
-  if (lc_json_parse_args(lc_slice_str(json), t->row_type, NULL, &row, &err) != LC_OK) fail_msg("%s: %s", json, err.text);
+  if (lc_json_parse_value(lc_slice_str(json), t->row_type, NULL, &row, &err) != LC_OK) fail_msg("%s: %s", json, err.text);
   if (*line == '+' && lc_tx_insert(tx, t->table_id, lc_buf_slice(&row), NULL, NULL, &err) != LC_ERRNO_OK) fail_msg("%s: %s", json, err.text);
   if (*line == '-' && (lc_tx_delete_row(tx, t->table_id, lc_buf_slice(&row), &found, &err) != LC_ERRNO_OK || !found)) fail_msg("no row %s", json);
   lc_buf_free(&row);

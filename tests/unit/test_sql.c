@@ -53,7 +53,7 @@ static void store_row(const char *table, const char *json) {
   struct lc_buf row = {0};
   const struct lc_table_info *t = lc_datastore_table_by_name(ds, lc_slice_str(table));
   if (!t) fail_msg("no table %s", table);
-  if (lc_json_parse_args(lc_slice_str(json), t->row_type, NULL, &row, &err) != LC_OK) fail_msg("%s: %s", json, err.text);
+  if (lc_json_parse_value(lc_slice_str(json), t->row_type, NULL, &row, &err) != LC_OK) fail_msg("%s: %s", json, err.text);
   struct lc_tx *tx = lc_tx_begin(ds);
   if (lc_tx_insert(tx, t->table_id, lc_buf_slice(&row), NULL, NULL, &err) != LC_ERRNO_OK) fail_msg("%s: %s", json, err.text);
   commit(tx);
