@@ -636,6 +636,45 @@ static void test_doubling_types(void **state) {
   lc_buf_free(&bomb);
 }
 
+/* spec/07 §4.2: n declarations, with a key of so many bytes and a union of so many literals of so many bytes each. */
+static void put_environment(struct lc_buf *b, uint32_t n, uint32_t key_bytes, uint32_t n_literals, uint32_t literal_bytes) {
+  static char literal[8194], name[300];
+  begin_sections(b, 1);
+  lc_buf_u8(b, 0x0f);
+  lc_buf_u32(b, n);
+  for (uint32_t i = 0; i < n; i++) {
+    snprintf(name, sizeof name, "K%0*u", (int)key_bytes - 1, i);
+    lc_buf_bsatn_str(b, name);
+    lc_buf_u8(b, 2);
+    lc_buf_u32(b, n_literals);
+    for (uint32_t k = 0; k < n_literals; k++) {
+      memset(literal, 'x', literal_bytes);
+      snprintf(literal, sizeof literal, "%08u", k);
+      if (literal_bytes > 8) literal[8] = 'x';
+      lc_buf_bsatn_bytes(b, lc_slice(literal, literal_bytes));
+    }
+    lc_buf_u8(b, 0);
+  }
+}
+static void test_environment_limits(void **state) {
+  (void)state;
+#define ENVIRONMENT "invalid environment declaration: "
+  static const struct { uint32_t n, key_bytes, n_literals, literal_bytes; const char *text; } sizes[] = {
+      {256, 8, 1, 8, NULL},    {257, 8, 1, 8, ENVIRONMENT "too many declarations"},
+      {1, 256, 1, 8, NULL},    {1, 257, 1, 8, ENVIRONMENT "invalid name"},
+      {1, 8, 256, 8, NULL},    {1, 8, 257, 8, ENVIRONMENT "environment key \"K0000000\": string union has too many entries"},
+      {1, 8, 1, 8192, NULL},   {1, 8, 1, 8193, ENVIRONMENT "environment key \"K0000000\": declared literal exceeds value size limit"},
+      {1, 128, 255, 8192, NULL}, {8, 8, 32, 8192, ENVIRONMENT "environment key \"K0000007\": declaration schema exceeds size limit"},
+      {255, 8, 1, 8192, NULL}, {256, 8, 1, 8192, ENVIRONMENT "environment key \"K0000255\": declaration schema exceeds size limit"}};
+  struct lc_buf b = {0};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    put_environment(&b, sizes[i].n, sizes[i].key_bytes, sizes[i].n_literals, sizes[i].literal_bytes);
+    if (sizes[i].text) expect_refused(&b, sizes[i].text);
+    else lc_module_def_free(decode(lc_buf_slice(&b)));
+  }
+  lc_buf_free(&b);
+}
+
 static void test_other_versions(void **state) {
   (void)state;
   struct lc_module_def *def = decode(lc_slice("\2\0\0\0\0", 5));
@@ -780,6 +819,6 @@ static int done(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_exports_read_again), cmocka_unit_test(test_cut), cmocka_unit_test(test_damaged), cmocka_unit_test(test_no_memory),
-                                     cmocka_unit_test(test_huge_counts), cmocka_unit_test(test_depth), cmocka_unit_test(test_doubling_types), cmocka_unit_test(test_other_versions), cmocka_unit_test(test_many_faults), cmocka_unit_test(test_publish), cmocka_unit_test(test_view_argument_hashes)};
+                                     cmocka_unit_test(test_huge_counts), cmocka_unit_test(test_depth), cmocka_unit_test(test_doubling_types), cmocka_unit_test(test_environment_limits), cmocka_unit_test(test_other_versions), cmocka_unit_test(test_many_faults), cmocka_unit_test(test_publish), cmocka_unit_test(test_view_argument_hashes)};
   return cmocka_run_group_tests(tests, NULL, done);
 }
