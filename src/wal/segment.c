@@ -1,14 +1,14 @@
 /* Owns: reading one segment of the commit log, plain or replaced by zstd frames with a seek table (spec/06 §10.1, §10.6).
  *
  * Invariants: nothing a file says is believed beyond what the file can hold; a commit is given out only when its checksum is right. Reads go through a window
- * of the segment, so that a commit costs no call of its own. Callers: wal.c, index.c, compress.c, inspect.c.
+ * of the segment, so that a commit costs no call of its own. Callers: wal.c, replay.c, index.c, compress.c, inspect.c.
  */
 #include "wal_internal.h"
 #include <errno.h>
 #include <stdio.h>
 #include <zstd.h>
 
-enum { WINDOW_BYTES = 1 << 20, SEEK_FOOT_BYTES = 9, SKIPPABLE_HEAD_BYTES = 8, MAX_FRAME_BYTES = 256 << 20 };
+enum { WINDOW_BYTES = 1 << 18, SEEK_FOOT_BYTES = 9, SKIPPABLE_HEAD_BYTES = 8, MAX_FRAME_BYTES = 256 << 20 };
 const uint8_t wal_segment_header[WAL_SEGMENT_HEADER_BYTES] = {0x28, 0x64, 0x73, 0x29, 0x5e, 0x32, 1, 0, 0, 0}; /* "(ds)^2", version 1, CRC-32C */
 
 void wal_path(const char *dir, uint64_t first, const char *suffix, char path[WAL_PATH_BYTES]) {
@@ -72,6 +72,18 @@ static bool reserve(uint8_t **p, size_t *cap, uint64_t n) {
   return true;
 }
 
+/* Before the window changes: what is pinned in it stays as it is, in `spare`. */
+static void let_go(struct wal_reader *r) {
+  if (!r->is_pinned) return;
+  uint8_t *bytes = r->window;
+  size_t cap = r->window_cap;
+  r->window = r->spare;
+  r->window_cap = r->spare_cap;
+  r->spare = bytes;
+  r->spare_cap = cap;
+  r->is_pinned = false;
+}
+
 /* The window becomes whole frames from the one with `at` on, at least up to `end`. */
 static bool unpack(struct wal_reader *r, uint64_t at, uint64_t end, char why[WAL_WHY_BYTES]) {
   uint32_t low = 0, high = r->n_frames;
@@ -84,6 +96,7 @@ static bool unpack(struct wal_reader *r, uint64_t at, uint64_t end, char why[WAL
   while (last < r->n_frames && (r->plain_at[last] < end || r->plain_at[last] - r->plain_at[low] < WINDOW_BYTES)) last++;
   uint64_t plain = r->plain_at[last] - r->plain_at[low], packed = r->packed_at[last] - r->packed_at[low];
   r->window_len = 0;
+  let_go(r);
   if (!reserve(&r->window, &r->window_cap, plain) || !reserve(&r->packed, &r->packed_cap, packed)) return r->trouble = LC_NOMEM, snprintf(why, WAL_WHY_BYTES, "out of memory for %llu bytes", (unsigned long long)plain), false;
   if (r->fs->read_at(r->fs->ctx, r->fd, r->packed, packed, r->packed_at[low]) != (int64_t)packed) return r->trouble = LC_IO, snprintf(why, WAL_WHY_BYTES, "cannot be read"), false;
   for (uint32_t i = low; i < last; i++) {
@@ -106,8 +119,12 @@ const uint8_t *wal_reader_bytes(struct wal_reader *r, uint64_t at, uint64_t n, c
   uint64_t want = n > WINDOW_BYTES ? n : WINDOW_BYTES;
   if (want > r->size - at) want = r->size - at;
   size_t kept = at >= r->window_at && at < r->window_at + r->window_len ? (size_t)(r->window_at + r->window_len - at) : 0;
+  const uint8_t *old = r->window;
+  bool was_pinned = r->is_pinned;
+  let_go(r);
+  r->window_len = 0;
   if (!reserve(&r->window, &r->window_cap, want)) return r->trouble = LC_NOMEM, snprintf(why, WAL_WHY_BYTES, "out of memory for %llu bytes", (unsigned long long)want), NULL;
-  if (kept) memmove(r->window, r->window + (at - r->window_at), kept);
+  if (kept) memmove(r->window, (was_pinned ? old : r->window) + (at - r->window_at), kept);
   int64_t got = r->fs->read_at(r->fs->ctx, r->fd, r->window + kept, want - kept, at + kept);
   r->window_at = at;
   r->window_len = kept + (got > 0 ? (size_t)got : 0);
@@ -145,6 +162,7 @@ void wal_reader_close(struct wal_reader *r) {
   if (r->fd >= 0) r->fs->close(r->fs->ctx, r->fd);
   if (r->unpacker) ZSTD_freeDCtx(r->unpacker);
   lc_free(r->window);
+  lc_free(r->spare);
   lc_free(r->packed);
   lc_free(r->packed_at);
   lc_free(r->plain_at);
@@ -173,6 +191,24 @@ enum wal_outcome wal_read_commit(struct wal_reader *r, struct wal_commit *c, cha
   if (n == 0) return snprintf(why, WAL_WHY_BYTES, "expected at least one transaction, found a commit without"), WAL_COMMIT_BAD;
   r->at += total;
   return WAL_COMMIT_OK;
+}
+
+enum wal_step wal_step(struct wal_sequence *s, const struct wal_commit *c, const char *path, struct lc_error *err) {
+  if (c->offset != s->expected) {
+    if (s->has_last && c->offset == s->last_offset) {
+      if (c->checksum == s->last_checksum) return WAL_STEP_REPEATED;
+      lc_fail(err, LC_CORRUPT, "%s at byte position %llu: forked history: offset=%llu", path, (unsigned long long)c->position, (unsigned long long)c->offset);
+    } else {
+      lc_fail(err, LC_CORRUPT, "%s at byte position %llu: out-of-order commit: expected-offset=%llu actual-offset=%llu", path, (unsigned long long)c->position, (unsigned long long)s->expected, (unsigned long long)c->offset);
+    }
+    return WAL_STEP_WRONG;
+  }
+  if (c->epoch < s->epoch) {
+    lc_fail(err, LC_CORRUPT, "%s at byte position %llu: new epoch is smaller than current epoch: expected at least %llu, found %llu", path, (unsigned long long)c->position, (unsigned long long)s->epoch, (unsigned long long)c->epoch);
+    return WAL_STEP_WRONG;
+  }
+  *s = (struct wal_sequence){.expected = c->offset + c->n_tx, .epoch = c->epoch, .last_offset = c->offset, .last_checksum = c->checksum, .has_last = true};
+  return WAL_STEP_NEXT;
 }
 
 bool wal_lacks_a_sector(struct wal_reader *r, uint64_t until) {

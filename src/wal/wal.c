@@ -1,4 +1,4 @@
-/* Owns: the segments of a log, group commit, opening and replay (spec/06 §10-§12).
+/* Owns: the segments of a log, group commit and opening (spec/06 §10-§12).
  *
  * State of the appending thread: open batch, next offset. State under the lock: the batch handed over, the failure. The writer alone touches the
  * newest segment's file after opening. One write and one fdatasync serve everything submitted since the last (DESIGN idea 5).
@@ -101,27 +101,6 @@ static int create_segment(struct lc_wal *w, uint64_t first) {
   return 0;
 }
 
-/* The commits that are to come in a segment have consecutive offsets; the same one twice is passed over (spec/06 §12). False: why. */
-struct sequence { uint64_t expected, epoch, last_offset; uint32_t last_checksum; bool has_last; };
-enum step { STEP_NEXT, STEP_REPEATED, STEP_WRONG };
-static enum step step(struct sequence *s, const struct wal_commit *c, const char *path, struct lc_error *err) {
-  if (c->offset != s->expected) {
-    if (s->has_last && c->offset == s->last_offset) {
-      if (c->checksum == s->last_checksum) return STEP_REPEATED;
-      lc_fail(err, LC_CORRUPT, "%s at byte position %llu: forked history: offset=%llu", path, (unsigned long long)c->position, (unsigned long long)c->offset);
-    } else {
-      lc_fail(err, LC_CORRUPT, "%s at byte position %llu: out-of-order commit: expected-offset=%llu actual-offset=%llu", path, (unsigned long long)c->position, (unsigned long long)s->expected, (unsigned long long)c->offset);
-    }
-    return STEP_WRONG;
-  }
-  if (c->epoch < s->epoch) {
-    lc_fail(err, LC_CORRUPT, "%s at byte position %llu: new epoch is smaller than current epoch: expected at least %llu, found %llu", path, (unsigned long long)c->position, (unsigned long long)s->epoch, (unsigned long long)c->epoch);
-    return STEP_WRONG;
-  }
-  *s = (struct sequence){.expected = c->offset + c->n_tx, .epoch = c->epoch, .last_offset = c->offset, .last_checksum = c->checksum, .has_last = true};
-  return STEP_NEXT;
-}
-
 /* After a failed sync the system may hold pages as clean that never reached the disk: what was read is right, but a sync would not write it. So what an earlier
  * process may have left so, at most what is behind the last entry of the index (an entry is written after the sync of what it names), is written once more, byte
  * for byte. 0 or -errno. */
@@ -170,7 +149,7 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
     uint64_t first = w->segments[w->n_segments - 1];
     struct wal_reader r;
     struct wal_commit c;
-    struct sequence s = {.expected = first};
+    struct wal_sequence s = {.expected = first};
     uint32_t n_indexed = 0;
     enum wal_outcome o = WAL_COMMIT_END;
     wal_path(w->dir, first, ".stdb.log", path);
@@ -184,10 +163,10 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
     }
     bool is_packed = r.plain_at != NULL;
     if (st == LC_OK && wal_index_seek(&r, w->dir, first, UINT64_MAX, &n_indexed) && wal_read_commit(&r, &c, why) == WAL_COMMIT_OK)
-      s = (struct sequence){.expected = c.offset + c.n_tx, .epoch = c.epoch, .last_offset = c.offset, .last_checksum = c.checksum, .has_last = true};
+      s = (struct wal_sequence){.expected = c.offset + c.n_tx, .epoch = c.epoch, .last_offset = c.offset, .last_checksum = c.checksum, .has_last = true};
     uint64_t intact_at, synced_to = s.has_last ? c.position : 0;
     while (st == LC_OK && (o = wal_read_commit(&r, &c, why)) == WAL_COMMIT_OK) {
-      if (step(&s, &c, r.path, err) == STEP_WRONG) st = err->status;
+      if (wal_step(&s, &c, r.path, err) == WAL_STEP_WRONG) st = err->status;
       wal_index_note(&w->index, c.offset, c.position, r.at - c.position);
     }
     if (st == LC_OK && o == WAL_COMMIT_UNREAD) st = lc_fail(err, r.trouble, "%s at byte position %llu: %s", r.path, (unsigned long long)r.at, why);
@@ -275,42 +254,10 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
 enum lc_status lc_wal_replay(struct lc_wal *w, uint64_t from_offset,
                              enum lc_status (*fn)(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err), void *ctx,
                              struct lc_error *err) {
-  enum lc_status st = LC_OK;
-  uint32_t start = 0;
-  while (start + 1 < w->n_segments && w->segments[start + 1] <= from_offset) start++; /* what is wholly before is not needed */
-  struct sequence s = {.expected = w->n_segments ? w->segments[start] : 0};
-  for (uint32_t i = start; i < w->n_segments && st == LC_OK; i++) {
-    char path[WAL_PATH_BYTES], why[WAL_WHY_BYTES];
-    struct wal_reader r;
-    struct wal_commit c;
-    enum wal_outcome o;
-    uint32_t n_good;
-    wal_path(w->dir, w->segments[i], ".stdb.log", path);
-    st = wal_reader_open(w->fs, path, &r, err);
-    bool is_last = i + 1 == w->n_segments;
-    if (st == LC_OK && is_last && w->fd >= 0) r.size = w->write_at < r.size ? w->write_at : r.size;
-    if (st == LC_OK && i == start && from_offset > s.expected && wal_index_seek(&r, w->dir, w->segments[i], from_offset, &n_good) && wal_read_commit(&r, &c, why) == WAL_COMMIT_OK) {
-      s.expected = c.offset;
-      r.at = c.position;
-    }
-    while (st == LC_OK && (o = wal_read_commit(&r, &c, why)) != WAL_COMMIT_END) {
-      size_t used = 0;
-      if (o == WAL_COMMIT_UNREAD) st = lc_fail(err, r.trouble, "%s at byte position %llu: %s", r.path, (unsigned long long)r.at, why);
-      if (o == WAL_COMMIT_BAD && !is_last && w->segments[i + 1] == s.expected) break; /* a torn tail that a newer segment replaced */
-      if (o == WAL_COMMIT_BAD) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
-      if (st != LC_OK) break;
-      enum step next = step(&s, &c, r.path, err);
-      if (next == STEP_WRONG) {
-        st = LC_CORRUPT;
-        break;
-      }
-      if (next == STEP_REPEATED || c.offset < from_offset) continue;
-      st = fn(ctx, c.offset, c.records, c.n_tx, &used, err);
-      if (st == LC_OK && used != c.records.len) st = lc_fail(err, LC_CORRUPT, "%s: commit of offset %llu: expected records of %zu bytes, found %zu", r.path, (unsigned long long)c.offset, c.records.len, used);
-    }
-    wal_reader_close(&r);
-  }
-  return st;
+  struct wal_replay_range range = {.fs = w->fs, .dir = w->dir, .segments = w->segments, .n_segments = w->n_segments, .from_offset = from_offset,
+                                   .newest_bytes = w->fd >= 0 ? w->write_at : UINT64_MAX, .alone = w->options.by_hand};
+  while (range.start + 1 < w->n_segments && w->segments[range.start + 1] <= from_offset) range.start++; /* what is wholly before is not needed */
+  return wal_replay(&range, fn, ctx, err);
 }
 
 uint64_t lc_wal_first_offset(const struct lc_wal *w) { return w->n_segments ? w->segments[0] : 0; }

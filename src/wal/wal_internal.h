@@ -21,6 +21,7 @@ struct wal_reader {
   uint64_t size, at;          /* size may be lowered */
   uint32_t header_bytes;      /* of a commit: 14 in version 0 */
   uint8_t *window; uint64_t window_at; size_t window_len, window_cap;
+  bool is_pinned; uint8_t *spare; size_t spare_cap; /* pinned: a read that needs another window leaves this one in `spare`, with the pin gone, and takes what was there */
   uint32_t n_frames;          /* compressed */
   uint64_t *packed_at, *plain_at; /* n_frames + 1 each; NULL: not compressed */
   void *unpacker; uint8_t *packed; size_t packed_cap;
@@ -34,6 +35,10 @@ void wal_reader_close(struct wal_reader *r);
 const uint8_t *wal_reader_bytes(struct wal_reader *r, uint64_t at, uint64_t n, char why[WAL_WHY_BYTES]);
 /* The commit at r->at; on WAL_COMMIT_OK moves behind it. why: text for WAL_COMMIT_BAD, and for WAL_COMMIT_UNREAD: r->trouble. */
 enum wal_outcome wal_read_commit(struct wal_reader *r, struct wal_commit *c, char why[WAL_WHY_BYTES]);
+/* The commits that are to come in a segment have consecutive offsets; the same one twice is passed over (spec/06 §12). WRONG, LC_CORRUPT: why. */
+struct wal_sequence { uint64_t expected, epoch, last_offset; uint32_t last_checksum; bool has_last; };
+enum wal_step { WAL_STEP_NEXT, WAL_STEP_REPEATED, WAL_STEP_WRONG };
+enum wal_step wal_step(struct wal_sequence *s, const struct wal_commit *c, const char *path, struct lc_error *err);
 /* Is there an intact commit of a later offset anywhere behind a bad one at r->at? *position: where, or r->at if something there cannot be read. Then the bad one is
  * damage, not a torn tail, unless a sector is lacking before it. */
 bool wal_intact_commit_behind(struct wal_reader *r, uint64_t expected, uint64_t epoch, uint64_t *position);
@@ -54,6 +59,13 @@ void wal_index_begin(struct wal_index *ix, const struct lc_fs *fs, const char *d
 void wal_index_note(struct wal_index *ix, uint64_t offset, uint64_t position, uint64_t bytes); /* a commit has been written or read */
 void wal_index_flush(struct wal_index *ix); /* what was noted is durable in the segment */
 void wal_index_end(struct wal_index *ix);
+
+/* ---- replay.c ---- */
+
+/* segments[start] holds from_offset, or is the first; newest_bytes: what counts of the newest; alone: without a thread. As lc_wal_replay. */
+struct wal_replay_range { const struct lc_fs *fs; const char *dir; const uint64_t *segments; uint32_t n_segments, start; uint64_t from_offset, newest_bytes; bool alone; };
+typedef enum lc_status (*wal_replay_fn)(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err);
+enum lc_status wal_replay(const struct wal_replay_range *range, wal_replay_fn fn, void *ctx, struct lc_error *err);
 
 /* ---- compress.c ---- */
 /* Replaces a finished segment by its compressed form; one that has it already is left. cancel (may be NULL): LC_CLOSED once it is true. LC_IO, LC_NOMEM, LC_CORRUPT: it is as before. */

@@ -447,6 +447,138 @@ static void test_lost_and_foreign(void **unused) {
   shut(&s);
 }
 
+static const char *segment(uint64_t first) {
+  static char path[128];
+  snprintf(path, sizeof path, "%s/clog/%020llu.stdb.log", dir, (unsigned long long)first);
+  return path;
+}
+static long file_bytes(const char *path) {
+  FILE *f = fopen(path, "rb");
+  assert_non_null(f);
+  fseek(f, 0, SEEK_END);
+  long n = ftell(f);
+  fclose(f);
+  return n;
+}
+static void spit(const char *path, const void *bytes, size_t n) {
+  FILE *f = fopen(path, "wb");
+  assert_non_null(f);
+  assert_int_equal(fwrite(bytes, 1, n, f), n);
+  fclose(f);
+}
+/* Recovery gives this state, and a second one the same again. */
+static void expect_twice(struct state want, uint64_t next) {
+  for (int i = 0; i < 2; i++) {
+    struct site s = {.fs = lc_fs_posix};
+    if (reopen(&s, 0) != LC_OK) fail_msg("%s", err.text);
+    assert_int_equal(s.next, next);
+    expect_state(s.ds, want);
+    shut(&s);
+  }
+}
+
+/* spec/06 §21 case 16, 18 for whole databases: the log ends at any byte of its last commit, and in zeros; the newest segment has a header only, a part of one, zeros, nothing. The state is
+ * that of all commits but the last one, again after a second recovery, with a snapshot and without; the next transaction gets the lost offset. */
+static void test_torn_ends(void **unused) {
+  (void)unused;
+  quiet(true);
+  for (int with_snapshot = 0; with_snapshot < 2; with_snapshot++) {
+    struct site s = create(lc_fs_posix, 0);
+    work(&s, 12);
+    if (with_snapshot) assert_int_equal(snapshot(&s), LC_OK);
+    work(&s, 3);
+    assert_true(lc_wal_wait_durable(s.wal, s.next));
+    struct state before = state_of(s.ds), after;
+    uint64_t next = s.next;
+    long whole = file_bytes(segment(0));
+    while (s.next == next) work(&s, 1);
+    assert_int_equal(s.next, next + 1);
+    after = state_of(s.ds);
+    shut(&s);
+    long full = file_bytes(segment(0)), step = (full - whole) / 40 + 1;
+    uint8_t *bytes = malloc((size_t)full + 2000);
+    FILE *f = fopen(segment(0), "rb");
+    assert_int_equal(fread(bytes, 1, (size_t)full, f), full);
+    fclose(f);
+    expect_twice(after, next + 1);
+    for (long at = whole; at < full; at += at < whole + 30 || at > full - 8 ? 1 : step) {
+      spit(segment(0), bytes, (size_t)at);
+      expect_twice(before, next);
+    }
+    for (long zeros = 1; zeros < 2000; zeros += zeros < 30 ? 1 : 491) { /* room that was allocated and never written */
+      uint8_t *tail = calloc(1, (size_t)(whole + zeros));
+      memcpy(tail, bytes, (size_t)whole);
+      spit(segment(0), tail, (size_t)(whole + zeros));
+      free(tail);
+      expect_twice(before, next);
+    }
+    static const uint8_t none[600];
+    for (size_t n = 0; n <= 10; n++) { /* a newest segment with nothing in it */
+      spit(segment(0), bytes, (size_t)full);
+      spit(segment(next + 1), bytes, n);
+      expect_twice(after, next + 1);
+      assert_false(exists(segment(next + 1)));
+    }
+    for (size_t n = 1; n <= 10; n += 9) {
+      spit(segment(next + 1), none, n);
+      struct site t = {.fs = lc_fs_posix}; /* less than a header is none; another header is damage */
+      assert_int_equal(reopen(&t, 0), n < 10 ? LC_OK : LC_CORRUPT);
+      shut(&t);
+      unlink(segment(next + 1));
+      expect_twice(after, next + 1);
+    }
+    spit(segment(0), bytes, (size_t)full - 1);
+    struct site again = {.fs = lc_fs_posix};
+    assert_int_equal(reopen(&again, 0), LC_OK);
+    assert_int_equal(again.next, next);
+    while (again.next == next) work(&again, 1); /* commit() compares the offset */
+    after = state_of(again.ds);
+    shut(&again);
+    expect_twice(after, next + 1);
+    free(bytes);
+    tear_down(NULL);
+    set_up(NULL);
+  }
+  quiet(false);
+}
+
+/* A log that does not begin with transaction 0 needs a snapshot that reaches its beginning: an older one is none. */
+static void test_lost_beginning(void **unused) {
+  (void)unused;
+  struct site s = create(lc_fs_posix, 3000);
+  s.files.retain_all = true;
+  work(&s, 10);
+  assert_int_equal(snapshot(&s), LC_OK);
+  uint64_t old = s.next - 1;
+  work(&s, 40);
+  assert_int_equal(snapshot(&s), LC_OK);
+  uint64_t newest = s.next - 1;
+  work(&s, 10);
+  assert_true(lc_wal_wait_durable(s.wal, s.next));
+  struct state want = state_of(s.ds);
+  uint64_t next = s.next, gone[100], n = 0, first = 0;
+  shut(&s);
+  for (uint64_t at = 0; at <= newest; at++)
+    if (exists(segment(at))) gone[n++] = at;
+  assert_true(n > 4);
+  for (uint64_t i = 0; i + 1 < n; i++) {
+    assert_int_equal(unlink(segment(gone[i])), 0);
+    first = gone[i + 1];
+    expect_twice(want, next);
+  }
+  assert_true(first > old + 1 && first <= newest + 1);
+  assert_int_equal(unlink(file(newest, "")), 0);
+  assert_int_equal(reopen(&s, 3000), LC_CORRUPT);
+  char expected[200];
+  snprintf(expected, sizeof expected, "No connected snapshot found, commitlog starts at %llu; the snapshot at %llu is too old", (unsigned long long)first, (unsigned long long)old);
+  if (!strstr(err.text, expected)) fail_msg("%s", err.text);
+  shut(&s);
+  assert_int_equal(unlink(file(old, "")), 0);
+  assert_int_equal(reopen(&s, 3000), LC_CORRUPT);
+  assert_non_null(strstr(err.text, "No connected snapshot found"));
+  shut(&s);
+}
+
 /* Each file call and each allocation of snapshots and recovery fails once: it fails cleanly, and the folder afterwards gives the same state. */
 static void every_failure(bool memory) {
   int n_write = 0, n_read = 0;
@@ -529,7 +661,7 @@ static void test_every_allocation(void **unused) { (void)unused, every_failure(t
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-  const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_sequences), TEST(test_damaged_snapshots), TEST(test_retention), TEST(test_retention_checks), TEST(test_lost_and_foreign),
+  const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_sequences), TEST(test_damaged_snapshots), TEST(test_retention), TEST(test_retention_checks), TEST(test_lost_and_foreign), TEST(test_torn_ends), TEST(test_lost_beginning),
                                      TEST(test_every_file_call), TEST(test_every_allocation)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
