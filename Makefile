@@ -140,6 +140,7 @@ modules: ## the WebAssembly modules of the sample, the benchmark and the tests, 
 	@scripts/build-module.sh tests/modules/e2e-2.10 $(MODULES)/e2e-2.10.wasm
 	@scripts/build-module.sh tests/modules/server $(MODULES)/server.wasm
 	@scripts/build-module.sh tests/modules/views $(MODULES)/views.wasm
+	@scripts/build-module.sh tests/modules/environment $(MODULES)/environment.wasm
 
 clients: ## the official clients that the end-to-end tests drive (cached)
 	@scripts/npm-client.sh tests/clients/npm build/clients/npm

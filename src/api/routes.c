@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { M_GET = 1, M_POST = 2, M_PUT = 4, M_DELETE = 8, M_OTHER = 16, M_ANY = 31 };
+enum { M_GET = 1, M_POST = 2, M_PUT = 4, M_DELETE = 8, M_PATCH = 16, M_OTHER = 32, M_ANY = 63 };
 enum layer { L_NONE, L_AUTH, L_DATABASE, L_MODULE }; /* L_AUTH: a token is minted if there is none; L_DATABASE: and :n must be a running database; L_MODULE: the latter only */
 
 /* ---- request and answer helpers ---- */
@@ -281,6 +281,9 @@ static const struct route routes[] = {
     {"/v1/database/:/unlock", M_POST, L_DATABASE, NULL, route_unlock},
     {"/v1/database/:/pre_publish", M_POST, L_DATABASE, NULL, route_pre_publish},
     {"/v1/database/:/reset", M_PUT, L_DATABASE, NULL, route_reset},
+    {"/v1/database/:/environment", M_GET, L_DATABASE, NULL, route_get_environment},
+    {"/v1/database/:/environment", M_PUT, L_DATABASE, NULL, route_put_environment},
+    {"/v1/database/:/environment", M_PATCH, L_DATABASE, NULL, route_patch_environment},
     {"/v1/database/:/identity", M_GET, L_AUTH, route_identity_of, NULL},
     {"/v1/database/:/subscribe", M_GET, L_AUTH, ws_upgrade, NULL},
     {"/v1/database/:/call/:", M_POST, L_DATABASE, NULL, route_call},
@@ -333,6 +336,7 @@ static unsigned method_bit(struct lc_slice m) {
   if (lc_slice_eq_str(m, "GET") || lc_slice_eq_str(m, "HEAD")) return M_GET;
   if (lc_slice_eq_str(m, "POST")) return M_POST;
   if (lc_slice_eq_str(m, "PUT")) return M_PUT;
+  if (lc_slice_eq_str(m, "PATCH")) return M_PATCH;
   return lc_slice_eq_str(m, "DELETE") ? M_DELETE : M_OTHER;
 }
 
@@ -344,13 +348,20 @@ size_t routes_body_limit(void *ctx, struct lc_conn *conn, const struct lc_http_r
   return found && (found->run == route_publish || found->run_database == route_pre_publish || found->run_database == route_reset || found->run_database == route_handler) ? PROGRAM_MAX_BYTES : BODY_MAX_BYTES;
 }
 
+static bool takes_environment(struct lc_slice path) { /* spec/07 §7.2 */
+  const struct route *found;
+  struct lc_slice params[2];
+  for (unsigned m = M_POST; m <= M_PATCH; m *= 2)
+    if (methods_of(path, m, &found, params) && found && (found->run == route_publish || found->run_database == route_reset || found->run_database == route_patch_environment)) return true;
+  return false;
+}
 static void answer_methods(struct request *q, unsigned allowed, bool options) {
   struct answer *a = request_answer(q, options ? 200 : 405);
   char allow[64];
-  snprintf(allow, sizeof allow, "%s%s%s%s", allowed & M_GET ? ",GET,HEAD" : "", allowed & M_POST ? ",POST" : "", allowed & M_PUT ? ",PUT" : "", allowed & M_DELETE ? ",DELETE" : "");
+  snprintf(allow, sizeof allow, "%s%s%s%s%s", allowed & M_GET ? ",GET,HEAD" : "", allowed & M_POST ? ",POST" : "", allowed & M_PUT ? ",PUT" : "", allowed & M_DELETE ? ",DELETE" : "", allowed & M_PATCH ? ",PATCH" : "");
   if (options) {
     answer_header(a, "access-control-allow-methods", "*");
-    answer_header(a, "access-control-allow-headers", "authorization,accept,content-type");
+    answer_header(a, "access-control-allow-headers", takes_environment(q->r->path) ? "authorization,accept,content-type,spacetime-environment,spacetime-environment-remove" : "authorization,accept,content-type");
   }
   answer_header(a, "allow", allow + 1);
   answer_send(a, q->conn);

@@ -19,6 +19,7 @@ struct publish {
   bool has_name, is_reset, is_plan;     /* is_plan: nothing is changed, only said */
   enum lc_plan_style style;
   struct lc_db_update_policy policy;
+  struct env_request env;
   struct lc_module *module;             /* update, plan: the new program */
   struct lc_identity id;
   uint8_t kind;
@@ -29,6 +30,7 @@ static void publish_free(struct publish *p) {
   lc_auth_claims_release(&p->claims);
   lc_buf_free(&p->program);
   lc_buf_free(&p->name);
+  env_request_free(&p->env);
   lc_module_unref(p->module);
   database_unref(p->database);
   lc_free(p);
@@ -44,7 +46,7 @@ static void finish_text(struct publish *p, uint16_t status, const char *text) {
 }
 
 /* "0x" and the least digits of the little-endian number (spec/04 §1). */
-static void hash_json(const struct lc_hash *hash, char out[67]) {
+void server_hash_json(const struct lc_hash *hash, char out[67]) {
   uint8_t reversed[32];
   char digits[65];
   for (int i = 0; i < 32; i++) reversed[i] = hash->bytes[31 - i];
@@ -53,7 +55,7 @@ static void hash_json(const struct lc_hash *hash, char out[67]) {
   while (*first == '0' && first[1]) first++;
   snprintf(out, 67, "0x%s", first);
 }
-static bool parse_hash_json(struct lc_slice text, struct lc_hash *out) {
+bool server_parse_hash_json(struct lc_slice text, struct lc_hash *out) {
   char digits[65];
   uint8_t reversed[32];
   if (text.len < 3 || text.len > 66 || memcmp(text.data, "0x", 2) != 0) return false;
@@ -81,6 +83,7 @@ static void answer_success(struct publish *p, const char *op) {
 
 static void run_update(struct lc_db *db, void *arg) {
   struct publish *p = arg;
+  p->policy.environment = &p->env.update;
   struct lc_error err = {0};
   struct lc_buf reasons = {0};
   uint64_t offset = UINT64_MAX;
@@ -90,6 +93,8 @@ static void run_update(struct lc_db *db, void *arg) {
     lc_log(LC_LOG_ERROR, "%s: the next start begins with the program of before", kept.text);
   if (st == LC_OK) {
     answer_success(p, "updated");
+  } else if (p->env.update.is_refused) {
+    env_answer_error(p->answer, "EnvironmentError", &p->env, &err);
   } else if (st == LC_UNSUPPORTED && reasons.len) {
     answer_text(p->answer, 400, "Database update rejected: ");
     lc_buf_slice_append(&p->answer->body, lc_buf_slice(&reasons));
@@ -112,7 +117,7 @@ static void run_plan(struct lc_db *db, void *arg) {
     lc_json_escape(b, lc_buf_slice(&plan.text));
     if (st == LC_OK) {
       char token[67];
-      hash_json(&plan.token, token);
+      server_hash_json(&plan.token, token);
       lc_buf_printf(b, ",\"break_clients\":%s,\"token\":\"%s\"", plan.breaks_clients ? "true" : "false", token);
     }
     lc_buf_printf(b, ",\"major_version_upgrade\":%s}}", plan.major_upgrade ? "true" : "false");
@@ -161,6 +166,7 @@ static struct database *build(struct publish *p, const struct lc_identity *owner
   char dir[4096];
   struct lc_db_options o;
   server_db_options(d, dir, sizeof dir, &o);
+  o.environment = &p->env.update;
   static const uint8_t nothing[1];
   struct lc_slice program = p->program.data ? lc_buf_slice(&p->program) : lc_slice(nothing, 0);
   enum lc_status st = lc_db_open(&o, program, p->kind, &d->db, err);
@@ -169,6 +175,12 @@ static struct database *build(struct publish *p, const struct lc_identity *owner
   if (st == LC_OK) return d;
   database_free(d);
   return NULL;
+}
+
+static void refuse_build(struct publish *p, uint16_t status, const struct lc_error *err) {
+  if (p->env.update.is_refused) env_answer_error(p->answer, "EnvironmentError", &p->env, err);
+  else answer_text(p->answer, status, err->text);
+  finish(p, UINT64_MAX);
 }
 
 static void create(struct publish *p) {
@@ -181,7 +193,7 @@ static void create(struct publish *p) {
   pthread_mutex_unlock(&p->server->change_lock);
   if (!added) {
     database_unref(d);
-    finish_text(p, 500, err.text);
+    refuse_build(p, 500, &err);
     return;
   }
   answer_success(p, "created");
@@ -197,7 +209,7 @@ static void reset(struct publish *p) {
   pthread_mutex_unlock(&p->server->change_lock);
   if (!replaced) { /* LC_NOT_FOUND: deleted meanwhile */
     database_unref(d);
-    finish_text(p, err.status == LC_NOT_FOUND ? 404 : 500, err.text);
+    refuse_build(p, err.status == LC_NOT_FOUND ? 404 : 500, &err);
     return;
   }
   answer_success(p, "updated");
@@ -341,7 +353,7 @@ static uint16_t read_params(const struct lc_http_request *r, struct params *x, s
       case POLICY: status = read_choice(text, keys[i], "Compatible", "BreakClients", &x->break_clients, err); break;
       case TOKEN:
         x->has_token = true;
-        if (!parse_hash_json(text, &x->token)) status = bad_query(err, keys[i], "a hash such as `0x1f` is wanted");
+        if (!server_parse_hash_json(text, &x->token)) status = bad_query(err, keys[i], "a hash such as `0x1f` is wanted");
         break;
       case STYLE:
       case PRINT_STYLE: status = read_choice(text, keys[i], "AnsiColor", "NoColor", &x->no_color, err); break; /* the second is what the reference's command line sends */
@@ -473,12 +485,18 @@ static void refuse(struct request *q, struct publish *p, uint16_t status, const 
   publish_free(p);
 }
 
+static uint16_t read_environment(const struct request *q, struct publish *p, struct lc_error *err) {
+  enum lc_status st = env_read_headers(q->r, true, &p->env, err);
+  return st == LC_OK ? 0 : st == LC_NOMEM ? 500 : 400;
+}
+
 void route_publish(struct request *q) {
   struct lc_error err = {0};
   struct params x = {.kind = LC_PROGRAM_WASM};
   struct publish *p = publish_new(q);
   if (!p) return;
   uint16_t status = read_params(q->r, &x, &err);
+  if (!status) status = read_environment(q, p, &err);
   if (!status) status = prepare(q, p, &x, &err);
   if (!status && (!lc_buf_ok(&p->program) || !lc_buf_ok(&p->name))) status = 500, lc_fail(&err, LC_NOMEM, "out of memory");
   params_free(&x);
@@ -501,6 +519,7 @@ void route_reset(struct request *q, struct database *d) {
   lc_buf_slice_append(&p->name, name);
   uint16_t status = read_params(q->r, &x, &err);
   p->kind = x.kind;
+  if (!status) status = read_environment(q, p, &err);
   if (!status) status = check_reset(q, d, &err);
   if (!status) status = check_replicas(&x, &err);
   if (!status && (!lc_buf_ok(&p->program) || !lc_buf_ok(&p->name))) status = 500, lc_fail(&err, LC_NOMEM, "out of memory");

@@ -208,6 +208,17 @@ void route_logs(struct request *q, struct database *d);
 void route_publish(struct request *q);
 void route_pre_publish(struct request *q, struct database *d);
 void route_reset(struct request *q, struct database *d);
+void server_hash_json(const struct lc_hash *hash, char out[67]);             /* routes_publish.c: "0x" and the least digits of the number (spec/04 §1) */
+bool server_parse_hash_json(struct lc_slice text, struct lc_hash *out);
+/* routes_environment.c (spec/07 §7). What a request changes of the environment; free it also after errors. */
+struct env_request { struct lc_arena arena; struct lc_db_env_change *changes; uint32_t cap; struct lc_db_env_update update; };
+enum lc_status env_read_headers(const struct lc_http_request *r, bool may_remove_all, struct env_request *e, struct lc_error *err); /* LC_INVALID, LC_NOMEM */
+void env_request_free(struct env_request *e);
+/* The values are refused, or LC_CONFLICT: {key: …} (§7.3) or the text. */
+void env_answer_error(struct answer *a, const char *key, const struct env_request *e, const struct lc_error *err);
+void route_get_environment(struct request *q, struct database *d);
+void route_put_environment(struct request *q, struct database *d);
+void route_patch_environment(struct request *q, struct database *d);
 void route_handler(struct request *q, struct database *d); /* routes_handlers.c: routes of the module */
 /* routes_energy.c */
 void route_get_energy(struct request *q);

@@ -78,6 +78,11 @@ static inline struct lc_slice lc_slice_str(const char *s) { return (struct lc_sl
 static inline bool lc_slice_eq(struct lc_slice a, struct lc_slice b) {
   return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
+static inline int lc_slice_compare(struct lc_slice a, struct lc_slice b) { /* bytewise, a prefix before what it begins; as memcmp */
+  size_t n = a.len < b.len ? a.len : b.len;
+  int c = n ? memcmp(a.data, b.data, n) : 0;
+  return c ? c : a.len < b.len ? -1 : a.len > b.len;
+}
 static inline bool lc_slice_eq_str(struct lc_slice a, const char *s) { return lc_slice_eq(a, lc_slice_str(s)); }
 
 /* ---- growable byte buffer (buf.c) ----

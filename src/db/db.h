@@ -120,6 +120,15 @@ struct lc_db_callbacks {
   void (*alarm)(void *ctx, struct lc_db *db, int64_t at_us);
 };
 
+/* What a publish changes of the environment (spec/07 §7): borrowed; all zero: nothing, but the stored values must suit the program all the same. */
+struct lc_db_env_change { struct lc_slice key, value; bool is_removal; };
+struct lc_db_env_update {
+  bool remove_all; uint32_t n_changes; const struct lc_db_env_change *changes;
+  bool is_refused;                   /* out: the values are what is wrong */
+  struct lc_buf missing;             /* out: JSON array of the keys without which the program does not run; empty: that is not what is wrong. The caller frees it */
+};
+bool lc_env_key_is_good(struct lc_slice key);
+
 struct lc_db_options {
   const char *dir;                   /* replica folder; NULL: in memory */
   const struct lc_fs *fs;            /* NULL: the real one */
@@ -133,6 +142,7 @@ struct lc_db_options {
   struct lc_host_limits limits;
   uint32_t n_threads;                /* number of network threads (outboxes per drain) */
   struct lc_db_callbacks callbacks;
+  struct lc_db_env_update *environment; /* of a first publish; NULL: none is asked for */
 };
 
 /* Opens or creates a database: lock, replay, disconnect of clients left behind, load of the stored program. With `program` (data != NULL)
@@ -193,9 +203,13 @@ enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *call
 /* New program for a published database, loaded by lc_db_load_program: keeps connections and subscriptions unless the migration breaks clients, who are
  * dismissed then. Failing leaves the old one running (spec/06 §16). *tx_offset as above. LC_UNSUPPORTED: there is no automatic migration, *reasons has why;
  * LC_DENIED: the policy forbids it; others: *err. */
-struct lc_db_update_policy { bool break_clients; struct lc_hash token; }; /* the token counts if clients may break: it says which change was agreed to */
+struct lc_db_update_policy { bool break_clients; struct lc_hash token; struct lc_db_env_update *environment; /* not NULL */ }; /* the token counts if clients may break: it says which change was agreed to */
 enum lc_status lc_db_update(struct lc_db *db, struct lc_module *module, struct lc_slice program, uint8_t program_kind, const struct lc_db_update_policy *policy, struct lc_buf *reasons, uint64_t *tx_offset,
                             struct lc_error *err);
+enum lc_status lc_db_env_keys(struct lc_db *db, struct lc_buf *out); /* stored keys as a sorted JSON array; baton held. LC_NOMEM */
+/* Other environment values for the running program: a transaction of its own, in which views that have read any run again. expected (may be NULL): the program that must
+ * be running, else LC_CONFLICT. LC_INVALID, LC_NOT_FOUND: the values do not suit it (u->missing for the latter); LC_TRAP: a view failed. */
+enum lc_status lc_db_update_environment(struct lc_db *db, struct lc_db_env_update *u, const struct lc_hash *expected, uint64_t *tx_offset, struct lc_error *err);
 /* What an update would do. LC_UNSUPPORTED: no automatic migration; text is why. */
 struct lc_db_update_plan { struct lc_buf text; struct lc_hash token; bool breaks_clients, major_upgrade; };
 enum lc_status lc_db_plan_update(struct lc_db *db, struct lc_module *module, enum lc_plan_style style, struct lc_db_update_plan *out, struct lc_error *err);

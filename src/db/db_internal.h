@@ -160,6 +160,10 @@ void views_expire(struct lc_db *db); /* outside a transaction; looks at the cloc
 enum lc_status views_rerun(struct lc_db *db, struct lc_tx *tx, struct lc_error *err);
 void views_drop_gone(struct lc_db *db);
 
+/* ---- environment.c ---- */
+/* Stores in tx what u makes of the environment, if def's declarations accept it. LC_INVALID; LC_NOT_FOUND: values are missing (u->missing); LC_NOMEM. */
+enum lc_status db_env_apply(struct lc_db *db, struct lc_tx *tx, const struct lc_module_def *def, struct lc_db_env_update *u, bool *changed, struct lc_error *err);
+
 /* ---- rules.c ---- */
 /* Are the definition's row-level security rules good? In the transaction that has created its tables. */
 enum lc_status db_check_rules(struct lc_db *db, const struct lc_module_def *def, struct lc_error *err);

@@ -90,7 +90,9 @@ static enum lc_status first_publish(struct lc_db *db, struct lc_slice program, u
                                   .program_bytes = program};
   struct lc_tx *tx = lc_tx_begin(db->ds);
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
-  st = lc_schema_create(tx, lc_module_definition(db->module), &facts, err);
+  bool changed;
+  st = db->options.environment ? db_env_apply(db, tx, lc_module_definition(db->module), db->options.environment, &changed, err) : LC_OK;
+  if (st == LC_OK) st = lc_schema_create(tx, lc_module_definition(db->module), &facts, err);
   if (st == LC_OK) st = db_check_rules(db, lc_module_definition(db->module), err);
   if (st == LC_OK && db->init_reducer >= 0) {
     struct lc_call_result res;
@@ -248,6 +250,7 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
     lc_db_close(db);
     return st;
   }
+  db->options.environment = NULL; /* which was the caller's */
   *out = db;
   atomic_store(&db->is_open, true);
   scheduler_restart(db);

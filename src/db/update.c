@@ -88,12 +88,14 @@ static void dismiss_clients(struct lc_db *db) {
   }
 }
 
-static enum lc_status run_plan(struct lc_db *db, struct lc_module *module, const struct lc_module_facts *facts, const struct lc_migration_plan *plan, struct lc_error *err) {
+static enum lc_status run_plan(struct lc_db *db, struct lc_module *module, const struct lc_module_facts *facts, const struct lc_migration_plan *plan, struct lc_db_env_update *environment, struct lc_error *err) {
   struct lc_instance *instance;
   enum lc_status st = lc_instance_new(module, &db->host_env, &instance, err);
   if (st != LC_OK) return st;
   struct lc_tx *tx = lc_tx_begin(db->ds);
-  st = tx ? lc_migration_run(tx, plan, facts, log_step, db, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  bool changed;
+  st = tx ? db_env_apply(db, tx, lc_module_definition(module), environment, &changed, err) : lc_fail(err, LC_NOMEM, "out of memory");
+  if (st == LC_OK) st = lc_migration_run(tx, plan, facts, log_step, db, err);
   if (st == LC_OK) st = db_check_rules(db, lc_module_definition(module), err);
   if (st == LC_OK) st = rerun_views(db, tx, module, &instance, err);
   if (st == LC_OK) st = db_reserve_record(db, tx, NULL, err);
@@ -115,11 +117,33 @@ static enum lc_status run_plan(struct lc_db *db, struct lc_module *module, const
   return LC_OK;
 }
 
+enum lc_status lc_db_update_environment(struct lc_db *db, struct lc_db_env_update *u, const struct lc_hash *expected, uint64_t *tx_offset, struct lc_error *err) {
+  bool changed;
+  *tx_offset = db->next_offset;
+  if (db_check_alive(db, err) != LC_OK) return LC_IO;
+  if (expected && memcmp(expected, lc_module_hash(db->module), sizeof *expected) != 0)
+    return lc_fail(err, LC_CONFLICT, "database program changed before publication; reload environment metadata and retry");
+  struct lc_tx *tx = lc_tx_begin(db->ds);
+  if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
+  enum lc_status st = db_env_apply(db, tx, lc_module_definition(db->module), u, &changed, err);
+  if (st == LC_OK && changed && (st = db_before_commit(db, tx, NULL, err)) != LC_OK) {
+    if (st == LC_TRAP || st == LC_BUDGET) lc_fail(err, LC_TRAP, "view evaluation failed during environment publication");
+    st = err->status;
+  }
+  if (st != LC_OK || !changed) { /* nothing changes: no transaction */
+    lc_tx_rollback(tx);
+    return st;
+  }
+  db_commit_of(db, tx, &db->options.owner_identity, UINT32_MAX);
+  *tx_offset = db->next_offset;
+  return LC_OK;
+}
+
 enum lc_status lc_db_update(struct lc_db *db, struct lc_module *module, struct lc_slice program, uint8_t program_kind, const struct lc_db_update_policy *policy, struct lc_buf *reasons, uint64_t *tx_offset,
                             struct lc_error *err) {
   *tx_offset = db->next_offset;
   if (db_check_alive(db, err) != LC_OK) return LC_IO;
-  if (memcmp(lc_module_hash(module), lc_module_hash(db->module), sizeof(struct lc_hash)) == 0) return LC_OK; /* nothing changes: no transaction */
+  if (memcmp(lc_module_hash(module), lc_module_hash(db->module), sizeof(struct lc_hash)) == 0) return lc_db_update_environment(db, policy->environment, NULL, tx_offset, err);
   struct lc_module_facts facts = {.database = db->options.database_identity,
                                   .owner = db->options.owner_identity,
                                   .program_kind = program_kind,
@@ -133,7 +157,7 @@ enum lc_status lc_db_update(struct lc_db *db, struct lc_module *module, struct l
   } else {
     st = plan->n_errors ? put_reasons(plan, reasons) : check_policy(db, module, plan, policy, err);
     if (st == LC_NOMEM) lc_fail(err, st, "out of memory");
-    if (st == LC_OK) st = run_plan(db, module, &facts, plan, err);
+    if (st == LC_OK) st = run_plan(db, module, &facts, plan, policy->environment, err);
     lc_migration_plan_free(plan);
   }
   lc_module_unref(old);

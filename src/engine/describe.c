@@ -345,17 +345,12 @@ enum lc_status undescribe_table(struct lc_tx *tx, const struct lc_table_info *in
 
 /* ---- the first publish ---- */
 
-static int compare_slices(struct lc_slice a, struct lc_slice b) {
-  size_t n = a.len < b.len ? a.len : b.len;
-  int c = n ? memcmp(a.data, b.data, n) : 0;
-  return c ? c : a.len < b.len ? -1 : a.len > b.len;
-}
 int compare_names(struct lc_slice mount_a, struct lc_slice a, struct lc_slice mount_b, struct lc_slice b) {
-  int c = compare_slices(mount_a, mount_b);
-  return c ? c : compare_slices(a, b);
+  int c = lc_slice_compare(mount_a, mount_b);
+  return c ? c : lc_slice_compare(a, b);
 }
-static int tables_by_name(const void *a, const void *b) { return compare_slices((*(const struct lc_table_def *const *)a)->name, (*(const struct lc_table_def *const *)b)->name); }
-static int views_by_name(const void *a, const void *b) { return compare_slices((*(const struct lc_view_def *const *)a)->name, (*(const struct lc_view_def *const *)b)->name); }
+static int tables_by_name(const void *a, const void *b) { return lc_slice_compare((*(const struct lc_table_def *const *)a)->name, (*(const struct lc_table_def *const *)b)->name); }
+static int views_by_name(const void *a, const void *b) { return lc_slice_compare((*(const struct lc_view_def *const *)a)->name, (*(const struct lc_view_def *const *)b)->name); }
 
 enum lc_status lc_schema_create(struct lc_tx *tx, const struct lc_module_def *def, const struct lc_module_facts *facts, struct lc_error *err) {
   const struct lc_table_def **tables = lc_alloc_zero(def->n_tables, sizeof *tables);

@@ -78,7 +78,7 @@ void def_fault(struct def_ctx *c, enum def_fault_kind kind, const char *fmt, ...
 enum { MAX_LEFT_BYTES = 40 }; /* of the line that counts what is left out */
 static int compare_faults(const void *a, const void *b) {
   const struct def_fault *x = a, *y = b;
-  return x->kind != y->kind ? (x->kind < y->kind ? -1 : 1) : types_compare_slices(x->text, y->text);
+  return x->kind != y->kind ? (x->kind < y->kind ? -1 : 1) : lc_slice_compare(x->text, y->text);
 }
 
 _Noreturn static void report(struct def_ctx *c) {
@@ -93,12 +93,6 @@ _Noreturn static void report(struct def_ctx *c) {
   if (left) lc_buf_printf(&c->scratch, "and %llu more\n", (unsigned long long)left);
   struct lc_slice text = def_text(c);
   def_stop(c, LC_INVALID, "%.*s", S(text));
-}
-
-int types_compare_slices(struct lc_slice a, struct lc_slice b) {
-  size_t n = a.len < b.len ? a.len : b.len;
-  int c = n ? memcmp(a.data, b.data, n) : 0;
-  return c ? c : a.len < b.len ? -1 : a.len > b.len;
 }
 
 /* ---- the whole ---- */

@@ -90,7 +90,7 @@ static bool check_environment(struct builder *b) {
   return true;
 }
 
-static int compare_literals(const void *a, const void *b) { return types_compare_slices(*(const struct lc_slice *)a, *(const struct lc_slice *)b); }
+static int compare_literals(const void *a, const void *b) { return lc_slice_compare(*(const struct lc_slice *)a, *(const struct lc_slice *)b); }
 
 void def_build_environment(struct builder *b) {
   b->def->env = b->raw->env;

@@ -59,7 +59,6 @@ void *def_alloc(struct def_ctx *c, size_t n, size_t size_bytes); /* zeroed, neve
 const struct lc_type *def_need(struct def_ctx *c, const struct lc_type *built); /* the same for a builder's result */
 struct lc_slice def_text(struct def_ctx *c); /* the scratch buffer's text, copied; clears it */
 bool def_add_name(struct def_ctx *c, struct types_names *set, struct lc_slice name, uint32_t value); /* false: it was there */
-int types_compare_slices(struct lc_slice a, struct lc_slice b); /* bytewise */
 int types_compare_type_names(const struct lc_type_def *a, const struct lc_type_def *b); /* by scope, then name */
 
 /* ---- the raw definition (moduledef_decode.c, moduledef_v8.c): V8 and V9 in the shape of V10, names as the module wrote them ---- */

@@ -135,10 +135,10 @@ static void sequence_def(struct lc_buf *out, const struct lc_sequence_def *q, bo
   lc_buf_printf(out, ",\"column\":%u,\"start\":{\"none\":[]},\"min_value\":{\"none\":[]},\"max_value\":{\"none\":[]},\"increment\":1}", q->column);
 }
 
-static int by_index_name(const void *a, const void *b) { return types_compare_slices((*(const struct lc_index_def *const *)a)->name, (*(const struct lc_index_def *const *)b)->name); }
-static int by_constraint_name(const void *a, const void *b) { return types_compare_slices((*(const struct lc_constraint_def *const *)a)->name, (*(const struct lc_constraint_def *const *)b)->name); }
-static int by_sequence_name(const void *a, const void *b) { return types_compare_slices((*(const struct lc_sequence_def *const *)a)->name, (*(const struct lc_sequence_def *const *)b)->name); }
-static int by_table_name(const void *a, const void *b) { return types_compare_slices((*(const struct lc_table_def *const *)a)->name, (*(const struct lc_table_def *const *)b)->name); }
+static int by_index_name(const void *a, const void *b) { return lc_slice_compare((*(const struct lc_index_def *const *)a)->name, (*(const struct lc_index_def *const *)b)->name); }
+static int by_constraint_name(const void *a, const void *b) { return lc_slice_compare((*(const struct lc_constraint_def *const *)a)->name, (*(const struct lc_constraint_def *const *)b)->name); }
+static int by_sequence_name(const void *a, const void *b) { return lc_slice_compare((*(const struct lc_sequence_def *const *)a)->name, (*(const struct lc_sequence_def *const *)b)->name); }
+static int by_table_name(const void *a, const void *b) { return lc_slice_compare((*(const struct lc_table_def *const *)a)->name, (*(const struct lc_table_def *const *)b)->name); }
 static int by_type_name(const void *a, const void *b) { return types_compare_type_names(*(const struct lc_type_def *const *)a, *(const struct lc_type_def *const *)b); }
 
 /* Pointers to n elements of an array, sorted if `compare`; in `arena`. */

@@ -127,18 +127,18 @@ static void check_definition(struct builder *b, const struct raw_type *raw) {
 static bool in_default_order(const struct lc_type *t) {
   for (uint32_t i = 1; i < t->n_fields; i++) {
     const struct lc_type_field *x = &t->fields[i - 1], *y = &t->fields[i];
-    if (x->has_name && (!y->has_name || types_compare_slices(x->name, y->name) > 0)) return false;
+    if (x->has_name && (!y->has_name || lc_slice_compare(x->name, y->name) > 0)) return false;
   }
   return true;
 }
 
 int types_compare_type_names(const struct lc_type_def *a, const struct lc_type_def *b) {
   for (uint32_t i = 0; i < a->n_scope && i < b->n_scope; i++) {
-    int c = types_compare_slices(a->scope[i], b->scope[i]);
+    int c = lc_slice_compare(a->scope[i], b->scope[i]);
     if (c) return c;
   }
   if (a->n_scope != b->n_scope) return a->n_scope < b->n_scope ? -1 : 1;
-  return types_compare_slices(a->name, b->name);
+  return lc_slice_compare(a->name, b->name);
 }
 static int compare_type_pointers(const void *a, const void *b) { return types_compare_type_names(*(const struct lc_type_def *const *)a, *(const struct lc_type_def *const *)b); }
 

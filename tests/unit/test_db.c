@@ -388,7 +388,7 @@ static void test_failing_log(void **state) {
     assert_int_equal(lc_db_http_sql(bad, &owner, lc_slice_str("SELECT * FROM player"), &out, &offset, &err), LC_IO);
     assert_string_equal(err.text, lc_db_failure(bad));
     assert_int_equal(lc_db_http_connect(bad, &a.identity, lc_slice(NULL, 0), &conn, &err), LC_IO);
-    assert_int_equal(lc_db_update(bad, NULL, lc_slice_str("x"), 0, &(struct lc_db_update_policy){0}, &out, &offset, &err), LC_IO);
+    assert_int_equal(lc_db_update(bad, NULL, lc_slice_str("x"), 0, &(struct lc_db_update_policy){.environment = &(struct lc_db_env_update){0}}, &out, &offset, &err), LC_IO);
     connect_and_add(good, &b, 1); /* the other one goes on */
     assert_true(lc_db_run(good));
     await_durable(good);

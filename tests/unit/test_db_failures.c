@@ -99,7 +99,7 @@ static void run_update(struct lc_db *db, void *arg) {
   struct update *u = arg;
   struct lc_buf reasons = {0};
   fail_alloc(u->fail_at);
-  u->status = lc_db_update(db, u->module, programs[1], LC_PROGRAM_WASM, &(struct lc_db_update_policy){0}, &reasons, &u->offset, &u->err);
+  u->status = lc_db_update(db, u->module, programs[1], LC_PROGRAM_WASM, &(struct lc_db_update_policy){.environment = &(struct lc_db_env_update){0}}, &reasons, &u->offset, &u->err);
   fail_alloc(-1);
   lc_buf_free(&reasons);
 }
