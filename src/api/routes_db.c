@@ -179,7 +179,11 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
 
 void route_call(struct request *q, struct database *d) {
   struct lc_slice type = lc_http_header_get(q->r, "content-type");
-  if (!type.data) {
+  bool confirmed = true; /* else the answer, and a procedure's transactions (spec/07 §3.4), do not wait for the log */
+  struct lc_error err;
+  if (!routes_query_bool(q->r, "confirmed", &confirmed, &err)) {
+    request_text(q, 400, err.text);
+  } else if (!type.data) {
     request_text(q, 400, "Header of type `content-type` was missing");
   } else if (!lc_slice_eq_str(type, "application/json")) {
     request_text(q, 415, "Expected request with `Content-Type: application/json`");
@@ -188,7 +192,7 @@ void route_call(struct request *q, struct database *d) {
   } else {
     struct http_op *op = op_new(q, call);
     if (!op) return;
-    op->confirmed = true;
+    op->confirmed = confirmed;
     lc_buf_slice_append(&op->name, lc_buf_slice(&q->params[1]));
     lc_buf_slice_append(&op->body, q->r->body);
     submit(q, d, op);

@@ -340,11 +340,22 @@ static void drop_transaction(struct lc_instance *inst, const struct lc_call_args
   guest_log(g, 0, "aborting dangling anonymous transaction in procedure %.*s", (int)c->function_name.len, (const char *)c->function_name.data);
 }
 
-/* A procedure's or handler's error as its callers see it (spec/02 §3): of a trap the backtrace without its cause. */
+/* A procedure's or handler's error as its callers see it (spec/02 §3, spec/07 §3.4): of a trap the backtrace, then its causes in one line. */
 static void fail_async(struct lc_instance *inst, enum lc_status st, const struct lc_error *err, struct lc_call_result *out) {
+  static const char heading[] = "\n\nCaused by:";
   fail_call(inst, st, err, out);
-  const char *cause = strstr(err->text, "\n\nCaused by:");
-  if (cause && strncmp(err->text, "error while executing", 21) == 0) out->message.len = (size_t)(cause - err->text);
+  const char *causes = strstr(err->text, heading);
+  if (!causes || strncmp(err->text, "error while executing", 21) != 0) return;
+  lc_buf_clear(&inst->message);
+  lc_buf_append(&inst->message, err->text, (size_t)(causes - err->text));
+  for (const char *at = causes + sizeof heading - 1, *end; *at; at = end) { /* a line each, indented, numbered if there are several */
+    at += strspn(at, "\n ");
+    size_t digits = strspn(at, "0123456789");
+    if (digits && strncmp(at + digits, ": ", 2) == 0) at += digits + 2;
+    end = at + strcspn(at, "\n");
+    if (end > at) lc_buf_printf(&inst->message, ": %.*s", (int)(end - at), at);
+  }
+  if (lc_buf_ok(&inst->message)) out->message = out->cause = lc_buf_slice(&inst->message);
 }
 static void unexpected_code(struct lc_instance *inst, const char *export_name, const char *kinds, int32_t code, struct lc_call_result *out) {
   inst->dead = true;

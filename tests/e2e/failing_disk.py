@@ -1,7 +1,11 @@
 """A disk that takes no more, fails, or is slow. The database whose log cannot be written stops, tells everybody why and acknowledges nothing; others go on; a restart finds all that was confirmed.
 One whose log is slow makes only those wait who want to be certain, and its callers when too much waits."""
-import errno, glob, json, os, resource, select, struct, threading, time
-from lightcone import Client, Disk, Server, bstr, main, module
+import errno, glob, json, os, resource, select, struct, sys, threading, time
+from lightcone import TOP, Client, Disk, Server, bstr, main, module
+from websocket import V3, opened, procedure
+sys.path.insert(0, os.path.join(TOP, 'tests', 'modules'))
+from wat import At, Script, text, u32, u64
+from abi import Player, script_table
 
 TEXT = 'commit log failed'
 
@@ -157,6 +161,46 @@ def slow_disk():
         assert seen, 'nothing was confirmed in any round'
 
 
+def procedures_wait():
+    """spec/07 §19 case 9: what a procedure commits is durable before it goes on, if its caller reads confirmed; after 5 s it is told that nobody knows, and the data is there."""
+    with Disk() as disk, Server(env=disk.env) as s:
+        token = s.identity()['token']
+        p = Player(s, token)
+        rows = []
+        def script(n):
+            """n transactions, a new row each."""
+            x = Script()
+            at = x.place(u64(0))
+            for _ in range(n):
+                x.procedure_start_mut_tx(at)
+                rows.append(len(rows))
+                x.datastore_insert_bsatn(At(script_table(p, x, 'plain')), x.place(u32(rows[-1]) + text('x')), x.place(u32(9)))
+                x.procedure_commit_mut_tx()
+            return x
+        def timed(n, query=''):
+            start = time.time()
+            status, answer, _ = s.http('POST', f'/v1/database/{p.name}/call/prun{query}', json.dumps([script(n).ended(0).hex()]), token, {'Content-Type': 'application/json'})
+            return status, answer, time.time() - start
+        disk.does('/clog/', 'delay', 1000)
+        status, answer, took = timed(2)
+        assert status == 200 and took >= 2, (status, answer, took)
+        status, answer, took = timed(2, '?confirmed=false')
+        assert status == 200 and took < 0.9, (status, answer, took)
+        for confirmed in True, False: # over WebSocket it is the connection that says so
+            c = opened(s, p.name, V3, token=token, query='compression=None&confirmed=' + ('true' if confirmed else 'false'))
+            code = script(1).ended(0)
+            start = time.time()
+            c.send(procedure(1, 'prun', u32(len(code)) + code))
+            assert c.next()[:2] == b'\7\0'
+            assert (time.time() - start >= 1) == confirmed, (confirmed, time.time() - start)
+            c.close()
+        disk.is_well()
+        disk.does('/clog/', 'delay', 6000) # the answer to HTTP waits for the log in any case
+        status, answer, took = timed(1)
+        assert status == 500 and 'durability confirmation timed out; outcome unknown, do not retry without deduplication' in answer and 5 <= took, (status, answer, took)
+        assert json.loads(s.http('POST', f'/v1/database/{p.name}/sql?confirmed=false', f'SELECT a FROM plain WHERE a = {rows[-1]}', token)[1])[0]['rows'][-1:] == [[rows[-1]]]
+
+
 def back_pressure():
     """What waits for a slow disk is bounded: callers wait then, and the memory of the server does not grow with what they offer. Afterwards all of it is done."""
     limit_mib = 64 * 5 # the bound, what is being written meanwhile, and the buffers' room to grow
@@ -214,4 +258,4 @@ def back_pressure():
         assert dict(s.sql('slow', 'SELECT id, name FROM person', token)).keys() == names.keys()
 
 
-if __name__ == '__main__': main([stops_one_database, every_way_to_fail, slow_disk, back_pressure])
+if __name__ == '__main__': main([stops_one_database, every_way_to_fail, slow_disk, procedures_wait, back_pressure])

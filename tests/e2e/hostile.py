@@ -324,6 +324,28 @@ def limits():
                 s.start()
 
 
+def defaults():
+    """What holds without any option: 1 GiB of memory, 512 KiB of stack; 60 s of time (LONG=1: it takes that long)."""
+    with Server() as s:
+        token = s.identity()['token']
+        p = Player(s, token)
+        pages = (1 << 30) // 65536
+        assert p.play(Script().grow(pages - 64).grow(1)) == [64, -1] # it has 64 from the beginning
+        # a frame that keeps some 64 values of 8 bytes over the call: 512 KiB hold about 1,050 of them
+        values = ''.join(f'(local $v{i} i64)' for i in range(64))
+        give = ''.join(f'(local.set $v{i} (i64.mul (local.get $x) (i64.const {i * 2 + 3})))' for i in range(64))
+        take = ''.join(f'(i64.add (local.get $v{i})' for i in range(64)) + '(local.get $r)' + ')' * 64
+        deep = f'(func $deep (param $n i32) (param $x i64) (result i64) (local $r i64) {values} {give} (if (local.get $n) (then (local.set $r (call $deep (i32.sub (local.get $n) (i32.const 1)) (i64.add (local.get $x) (i64.const 1)))))) {take})'
+        depths = {'few': 100, 'most': 980, 'more': 1100, 'many': 100000}
+        run = ''.join(f'(if (i32.eq (local.get $id) (i32.const {i})) (then (drop (call $deep (i32.const {n}) (i64.extend_i32_u (local.get $id))))))' for i, n in enumerate(depths.values()))
+        accepted(s, token, 'deep', small(wat.definition(reducers=[(name, []) for name in depths]), run + '(i32.const 0)', extra=deep))
+        for _ in range(2): assert [s.call('deep', name, token=token)[0] for name in depths] == [200, 200, 530, 530]
+        if not os.environ.get('LONG'): return
+        start = time.monotonic()
+        assert p.post('run', Script().forever().ended(0).hex()) == ENERGY
+        assert 60 <= time.monotonic() - start < 75
+
+
 def instances():
     """Procedures have a pool of instances: one that trapped or ran out of time is replaced, the others are used again."""
     with Server(options=['--time-budget-ms', '200']) as s:
@@ -419,4 +441,4 @@ def sleepers():
         s.check_alive()
 
 
-if __name__ == '__main__': main([globals()[x] for x in sys.argv[1:]] or [pointers, lengths, handles, memory, reentry, every_export, limits, instances, system_tables, floods, sleepers])
+if __name__ == '__main__': main([globals()[x] for x in sys.argv[1:]] or [pointers, lengths, handles, memory, reentry, every_export, limits, defaults, instances, system_tables, floods, sleepers])
