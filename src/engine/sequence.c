@@ -76,7 +76,8 @@ int sequences_fill(struct lc_tx *tx, struct table *t, uint8_t *row, struct lc_bu
     if (memcmp(at, zeros, type->static_size_bytes) != 0) continue;
     int rc = next_value(tx, &t->sequences[i], value, err);
     if (rc != LC_ERRNO_OK) return rc;
-    memcpy(at, value, type->static_size_bytes); /* truncated to the column's width */
+    if (type->kind == LC_T_I256 && (value[15] & 0x80)) memset(value + 16, 0xff, 16);
+    memcpy(at, value, type->static_size_bytes); /* truncated to the column's width; a wider one's sign is kept */
     if (generated) lc_buf_append(generated, at, type->static_size_bytes);
   }
   return LC_ERRNO_OK;

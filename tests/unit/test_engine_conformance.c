@@ -1,68 +1,10 @@
 /* Conformance cases of the datastore by number (spec/06 §21; spec/07 §11, §12 where they differ). A crash is a replay of the log into a new datastore. */
-#include "def_text.h"
-#include "engine/engine.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <cmocka.h>
-
-static struct lc_error err;
-static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
-
-struct world { struct lc_datastore *ds; struct lc_buf log; uint32_t n_records; uint32_t t; const struct lc_table_info *info; uint32_t n_inserts, n_deletes; /* of t in the last commit */ };
-
-static void commit(struct world *w, struct lc_tx *tx) {
-  static const struct lc_tx_inputs none;
-  const struct lc_tx_delta *delta;
-  lc_tx_commit(tx, &delta);
-  w->n_inserts = w->n_deletes = 0;
-  for (uint32_t i = 0; i < delta->n_tables; i++)
-    if (delta->tables[i].table_id == w->t) {
-      w->n_inserts = delta->tables[i].n_inserts;
-      w->n_deletes = delta->tables[i].n_deletes;
-    }
-  if (lc_tx_delta_is_logged(delta, &none)) {
-    lc_tx_record_encode(&w->log, delta, &none);
-    w->n_records++;
-  }
-  lc_tx_delta_release(w->ds, delta);
-}
-static struct world world_new(const char *text) {
-  struct world w = {0};
-  struct lc_module_def *def = def_text(text);
-  assert_int_equal(lc_datastore_new(&lc_env_system, &w.ds, &err), LC_OK);
-  assert_int_equal(lc_datastore_bootstrap_record(w.ds, &w.log), LC_OK);
-  w.n_records = 1;
-  struct lc_tx *tx = lc_tx_begin(w.ds);
-  if (lc_schema_create(tx, def, &facts, &err) != LC_OK) fail_msg("%s", err.text);
-  commit(&w, tx);
-  w.info = lc_datastore_table_by_name(w.ds, lc_slice_str("t"));
-  w.t = w.info->table_id;
-  lc_module_def_free(def);
-  return w;
-}
-static void crash(struct world *w) {
-  size_t used;
-  lc_datastore_free(w->ds);
-  assert_int_equal(lc_datastore_new(&lc_env_system, &w->ds, &err), LC_OK);
-  if (lc_datastore_replay(w->ds, lc_buf_slice(&w->log), w->n_records, &used, &err) != LC_OK) fail_msg("%s", err.text);
-  w->info = lc_datastore_table(w->ds, w->t);
-}
-static void world_free(struct world *w) {
-  lc_datastore_free(w->ds);
-  lc_buf_free(&w->log);
-}
-static uint64_t count(struct world *w, uint32_t table) { return lc_view_row_count((struct lc_read_view){.ds = w->ds}, table); }
-static int insert(struct lc_tx *tx, struct world *w, const void *row, size_t len) { return lc_tx_insert(tx, w->t, lc_slice(row, len), NULL, NULL, &err); }
-/* Inserts a row of one u64 (and the u8 x, if there is such a column); what came of the number. */
-static uint64_t insert_id(struct lc_tx *tx, struct world *w, uint64_t id, uint8_t x, int want) {
-  uint8_t row[9];
-  struct lc_slice stored = {0};
-  memcpy(row, &id, 8);
-  row[8] = x;
-  assert_int_equal(lc_tx_insert(tx, w->t, lc_slice(row, w->info->row_type->static_size_bytes), NULL, &stored, &err), want);
-  if (stored.data) memcpy(&id, stored.data, 8);
-  return id;
-}
+#include "engine_world.h"
 
 static void case_01_system_tables(void **state) {
   (void)state;
@@ -374,6 +316,52 @@ static void case_13_event_table(void **state) {
   world_free(&w);
 }
 
+/* The records of §10.2 from the transactions they tell of, byte for byte, and back to the same rows; frames and flipped bits: test_wal.c, test_golden_commits. */
+static void case_14_record_bytes(void **state) {
+  (void)state;
+  static const struct { const char *schema, *name, *caller, *connection, *args, *row, *record; uint32_t table; int64_t timestamp; } golden[] = {
+      {"table a\n col x u8\ntable t\n col who identity\n col at timestamp\n col text string\n", "send_message", "1ad49e8797aeebfb48dac7f50417c4df7540633f52681071545178bd18f200c2", "5045ca3bc37d2f62bedc61278a525756",
+       "030000006f6d67", "1ad49e8797aeebfb48dac7f50417c4df7540633f52681071545178bd18f200c2cc38b4cda53c0600030000006f6d67",
+       "a04c0000000c73656e645f6d6573736167651ad49e8797aeebfb48dac7f50417c4df7540633f52681071545178bd18f200c25045ca3bc37d2f62bedc61278a525756cc38b4cda53c0600030000006f6d6701"
+       "01100000011ad49e8797aeebfb48dac7f50417c4df7540633f52681071545178bd18f200c2cc38b4cda53c0600030000006f6d670000", 4097, 0x00063ca5cdb438cc},
+      {"table t\n col id u64\n col name string\n", "add", "0100000000000000000000000000000000000000000000000000000000000000", "00000000000000000000000000000000", "0500000068656c6c6f", "01000000000000000500000068656c6c6f",
+       "a045000000036164640100000000000000000000000000000000000000000000000000000000000000" "0000000000000000000000000000000000401e18240a06000500000068656c6c6f" "010010000001010000000000000005000000" "68656c6c6f0000", 4096, 1700000000000000}};
+  for (size_t g = 0; g < 2; g++) {
+    struct world w = world_new(golden[g].schema);
+    uint8_t args[64], row[64], record[256];
+    struct lc_tx_inputs inputs = {.name = lc_slice_str(golden[g].name), .timestamp_us = golden[g].timestamp, .args = lc_slice(args, strlen(golden[g].args) / 2)};
+    assert_int_equal(w.t, golden[g].table);
+    assert_true(lc_hex_decode(golden[g].caller, 64, inputs.caller.bytes) && lc_hex_decode(golden[g].connection, 32, inputs.connection_id.bytes));
+    assert_true(lc_hex_decode(golden[g].args, strlen(golden[g].args), args) && lc_hex_decode(golden[g].row, strlen(golden[g].row), row) && lc_hex_decode(golden[g].record, strlen(golden[g].record), record));
+    struct lc_tx *tx = lc_tx_begin(w.ds);
+    assert_int_equal(insert(tx, &w, row, strlen(golden[g].row) / 2), LC_ERRNO_OK);
+    commit_as(&w, tx, &inputs);
+    assert_int_equal(w.log.len - w.last, strlen(golden[g].record) / 2);
+    assert_memory_equal(w.log.data + w.last, record, w.log.len - w.last);
+    crash(&w);
+    struct lc_row_iter *it;
+    assert_int_equal(lc_view_scan((struct lc_read_view){.ds = w.ds}, w.t, &it), LC_ERRNO_OK);
+    struct lc_slice there = lc_row_iter_next(it);
+    assert_int_equal(there.len, strlen(golden[g].row) / 2);
+    assert_memory_equal(there.data, row, there.len);
+    assert_null(lc_row_iter_next(it).data);
+    lc_row_iter_close(it);
+    world_free(&w);
+  }
+  struct lc_buf empty = {0};
+  struct lc_tx_delta nothing = {0};
+  struct lc_tx_inputs none = {0};
+  lc_tx_record_encode(&empty, &nothing, &none);
+  assert_int_equal(empty.len, 4);
+  assert_memory_equal(empty.data, "\x20\0\0\0", 4);
+  lc_buf_free(&empty);
+}
+
+static void case_15_checksum(void **state) {
+  (void)state;
+  assert_int_equal(lc_crc32c(0, "123456789", 9), 0xe3069283u);
+}
+
 /* spec/05 §21.2: a view's backing table; its rows are not logged, its schema is. */
 static void test_view_table(void **state) {
   (void)state;
@@ -407,6 +395,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(case_01_system_tables), cmocka_unit_test(case_02_numbers_and_a_crash), cmocka_unit_test(case_03_truncated_numbers), cmocka_unit_test(case_04_last_number), cmocka_unit_test(case_05_failed_reservation),
       cmocka_unit_test(case_06_a_table_is_a_set), cmocka_unit_test(case_07_netting),          cmocka_unit_test(case_08_errnos),            cmocka_unit_test(case_09_10_ranges), cmocka_unit_test(case_11_direct_index),
-      cmocka_unit_test(case_12_failure_leaves_nothing), cmocka_unit_test(case_13_event_table), cmocka_unit_test(test_view_table)};
+      cmocka_unit_test(case_12_failure_leaves_nothing), cmocka_unit_test(case_13_event_table), cmocka_unit_test(case_14_record_bytes), cmocka_unit_test(case_15_checksum),
+      cmocka_unit_test(test_view_table)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
