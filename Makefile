@@ -156,6 +156,7 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@$(CC) $(CFLAGS) bench/live.c $(LIBRARY) $(LIBS) -o build/bench-live
 	@$(CC) $(CFLAGS) bench/replay.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-replay
 	@$(CC) $(CFLAGS) bench/echo.c -o build/bench-echo
+	@$(CC) $(CFLAGS) bench/probe.c -o build/bench-probe -lpthread
 	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-engine
@@ -163,6 +164,7 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@build/bench-live
 	@build/bench-replay build/bench-folder
 	@build/bench-host $(MODULES)/transfer.wasm 500000
+	@build/bench-probe /tmp 1
 	@build/bench-echo
 	@bench/run.sh
 	@bench/idle.py

@@ -1,7 +1,6 @@
 /* The bare round trip that 1 × 1 loads are compared with: one client and one server process on loopback, each one epoll loop, 64 bytes there and back, nothing done with
  * them. echo [SECONDS] (3) prints a JSON line: round trips a second, latencies in microseconds, and processor time of the server a round trip.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <signal.h>

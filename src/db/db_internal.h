@@ -20,6 +20,7 @@ struct db_snapshot {
   struct lc_db *queue_next;
   struct lc_read_view view; uint64_t tx_offset;
   bool made;                                  /* the one at tx_offset is on disk */
+  int64_t started_ns;                         /* when the last one was begun */
 };
 
 struct lc_db {

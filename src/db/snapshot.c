@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+static const int64_t STAYS_NS = 60000000000;
 enum { BLOCK_BYTES = 256 << 10, WORKER_IDLE_S = 5, WORKER_NICE = 10, DURABLE_POLL_MS = 100 };
 
 /* ---- one snapshot, on whatever thread ---- */
@@ -120,11 +121,16 @@ static void make_snapshot(struct lc_db *db) {
            (double)(env->monotonic_ns(env->ctx) - start) / 1e6);
   else if (st != LC_CLOSED) lc_log(LC_LOG_WARN, "no snapshot of database %s at transaction %llu: %s", hex, (unsigned long long)s->tx_offset, err.text);
   s->made = st == LC_OK;
-  if (st == LC_OK && lc_wal_compress(db->wal, s->tx_offset, &s->cancel, &err) != LC_OK && err.status != LC_CLOSED) lc_log(LC_LOG_WARN, "%s; the segment stays as it is", err.text);
+  /* What is behind this snapshot goes with the next one, unless all is kept: where that comes within a minute it would be packed for nothing, with more work than its
+   * transactions were. */
+  bool stays = db->options.retain_all || start - s->started_ns >= STAYS_NS;
+  s->started_ns = start;
+  if (st == LC_OK && stays && lc_wal_compress(db->wal, s->tx_offset, &s->cancel, &err) != LC_OK && err.status != LC_CLOSED) lc_log(LC_LOG_WARN, "%s; the segment stays as it is", err.text);
 }
 
 static void *worker_main(void *arg) {
   (void)arg;
+  pthread_setname_np(pthread_self(), "snapshot");
   setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE); /* of this thread: transactions go first */
   pthread_mutex_lock(&worker.mutex);
   for (;;) {

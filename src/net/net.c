@@ -131,6 +131,9 @@ static void os_thread_ends(struct lc_net *net) {
 }
 
 static void take_loop(struct lc_net_thread *t) {
+  char name[16];
+  snprintf(name, sizeof name, "net-%u", t->index % 1000);
+  pthread_setname_np(pthread_self(), name);
   current = t;
   atomic_store(&t->os_thread, (int)gettid());
 }
@@ -173,18 +176,19 @@ static int64_t thread_cpu_ns(int os_thread) {
   return clock_gettime(clock, &ts) == 0 ? (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec : 0;
 }
 
-/* Whether a run has lasted too long: slow_run_ms, half of it on a processor. One that merely waits for a processor, as others do, gets more time,
- * for another thread would wait as well. */
+/* Whether a run has taken too long: slow_run_ms of processor time, or sixteen times that by the clock, for one that blocks. Runs end themselves sooner, save for a
+ * single long call; one that merely waits for a processor, as others do, is left alone, for another thread would wait as well. */
 static bool is_slow(const struct lc_net_thread *t, int64_t now_ns) {
   int64_t limit_ns = (int64_t)t->net->o.slow_run_ms * 1000000, lasted = now_ns - t->seen.at_ns;
-  if (lasted < limit_ns) return false;
-  return lasted >= 4 * limit_ns || thread_cpu_ns(atomic_load(&t->os_thread)) - t->seen.cpu_ns >= limit_ns / 2;
+  if (lasted < limit_ns / 2) return false; /* begun up to half a limit before it was seen */
+  return lasted >= 16 * limit_ns || thread_cpu_ns(atomic_load(&t->os_thread)) - t->seen.cpu_ns >= limit_ns * 3 / 4;
 }
 
 /* Looks at the running runs twice every slow_run_ms while there are any; sleeps when there was none since the last look. */
 static void *monitor_main(void *arg) {
   enum { NICE = 5 };
   struct lc_net *net = arg;
+  pthread_setname_np(pthread_self(), "net-monitor");
   long pause_ns = (long)net->o.slow_run_ms * 500000;
   for (;;) {
     bool any = false;

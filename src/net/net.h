@@ -156,7 +156,7 @@ struct lc_net_options { /* zero means the default given here */
   uint32_t close_handshake_ms;    /* 250 */
   uint32_t http_idle_ms;          /* 120,000: keep-alive connection without a request, one arriving slower (a body: 16 KiB of it), an answer not taken */
   uint32_t stop_grace_ms;         /* 1,000: pending answers and close handshakes at lc_net_stop */
-  uint32_t slow_run_ms;           /* 4: a run longer than this loses the loop to a spare thread */
+  uint32_t slow_run_ms;           /* 4: a run that takes as much processor time loses the loop to a spare thread; 16 times as much by the clock does too */
   uint32_t max_connections;       /* 100,000 over all threads; more are closed at once */
   const char *stop_reason;        /* of the close frames at lc_net_stop; static; default: none */
 };

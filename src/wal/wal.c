@@ -378,6 +378,17 @@ enum lc_status lc_wal_wait_durable_for(struct lc_wal *w, uint64_t end, uint64_t 
   return ok ? LC_OK : failed ? LC_IO : LC_LIMIT;
 }
 
+/* ---- writers: threads that serve all logs ---- */
+
+enum { MAX_WRITERS = 32, WRITER_IDLE_S = 5 };
+static struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t work, gone;
+  struct lc_wal *first, *last;     /* logs that wait for a writer */
+  unsigned n_users, n_queued, n_threads; /* open logs; those that wait; writers */
+  atomic_uint n_writing;           /* logs in the hands of a writer; it falls before the log can be queued again, so that its writer counts as free then */
+} writers = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .gone = PTHREAD_COND_INITIALIZER};
+
 /* ---- writer ---- */
 
 /* Writes and syncs one batch of whole commits beginning with offset `first`; rotates where the limit is passed. 0 or -errno. */
@@ -431,6 +442,7 @@ static bool write_waiting(struct lc_wal *w, struct lc_buf *batch) {
   pthread_mutex_lock(&w->mutex);
   w->failed = rc != 0;
   bool more = w->has_writer = !w->failed && w->waiting.len > 0;
+  if (!more && !w->options.by_hand) atomic_fetch_sub(&writers.n_writing, 1);
   pthread_cond_broadcast(&w->room); /* under the lock: whoever closes the log must not free it before we have let go */
   pthread_mutex_unlock(&w->mutex);
   return more;
@@ -446,15 +458,7 @@ bool lc_wal_step(struct lc_wal *w) {
   return !w->failed;
 }
 
-/* ---- writers: threads that serve all logs ---- */
-
-enum { MAX_WRITERS = 32, WRITER_IDLE_S = 5 };
-static struct {
-  pthread_mutex_t mutex;
-  pthread_cond_t work, gone;
-  struct lc_wal *first, *last;     /* logs that wait for a writer */
-  unsigned n_users, n_queued, n_threads, n_idle; /* open logs; those that wait; writers; those of them that wait */
-} writers = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .gone = PTHREAD_COND_INITIALIZER};
+/* ---- the writers' threads ---- */
 
 static void append_log(struct lc_wal *w) {
   w->queue_next = NULL;
@@ -470,15 +474,14 @@ static struct lc_wal *next_log(void) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += WRITER_IDLE_S;
-    writers.n_idle++;
     int rc = pthread_cond_timedwait(&writers.work, &writers.mutex, &until);
-    writers.n_idle--;
     if (rc == ETIMEDOUT && !writers.first && writers.n_threads > 1) return NULL;
   }
   struct lc_wal *w = writers.first;
   if (!w) return NULL;
   writers.first = w->queue_next;
   writers.n_queued--;
+  atomic_fetch_add(&writers.n_writing, 1);
   return w;
 }
 
@@ -486,6 +489,7 @@ static void *writer_main(void *arg) {
   enum { keep_bytes = 4 << 20 };
   struct lc_buf batch = {0};
   (void)arg;
+  pthread_setname_np(pthread_self(), "log-writer");
   pthread_mutex_lock(&writers.mutex);
   for (struct lc_wal *w; (w = next_log());) {
     bool more, others;
@@ -496,7 +500,10 @@ static void *writer_main(void *arg) {
       pthread_mutex_lock(&writers.mutex);
       others = writers.first != NULL;
     } while (more && !others);
-    if (more) append_log(w);
+    if (more) {
+      append_log(w);
+      atomic_fetch_sub(&writers.n_writing, 1);
+    }
   }
   writers.n_threads--;
   if (writers.n_threads == 0) pthread_cond_broadcast(&writers.gone);
@@ -538,7 +545,7 @@ static void writers_leave(void) {
 static void writers_queue(struct lc_wal *w) {
   pthread_mutex_lock(&writers.mutex);
   append_log(w);
-  if (writers.n_idle >= writers.n_queued) pthread_cond_signal(&writers.work);
+  if (writers.n_threads >= writers.n_queued + atomic_load(&writers.n_writing)) pthread_cond_signal(&writers.work);
   else if (writers.n_threads < MAX_WRITERS) add_writer(); /* without another one those there are serve this log too */
   pthread_mutex_unlock(&writers.mutex);
 }
