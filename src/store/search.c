@@ -207,12 +207,14 @@ INLINE void prefetch_node(const struct lc_tree_node *n) {
 }
 
 /* Trees whose key is one integer of up to 8 bytes at a constant place: most of them. */
-INLINE struct spot number_in_leaf(const struct lc_tree *t, const struct lc_tree_node *n, uint64_t prefix) {
+INLINE bool number_is_at(const struct lc_tree *t, const struct lc_tree_node *n, uint32_t at, uint64_t prefix) {
   const struct lc_prefix_step *p = &t->key.steps[0];
-  uint32_t at = packed_bound(t, n, prefix, false);
   uint64_t flip = (uint64_t)p->kind << (p->bytes * 8 - 1);
-  bool found = at < n->n && (load(n->cells + (size_t)at * t->entry_size_bytes + p->entry_offset, p->bytes) ^ flip) == prefix >> p->shift;
-  return (struct spot){(struct lc_tree_node *)(uintptr_t)n, at, found};
+  return at < n->n && (load(n->cells + (size_t)at * t->entry_size_bytes + p->entry_offset, p->bytes) ^ flip) == prefix >> p->shift;
+}
+INLINE struct spot number_in_leaf(const struct lc_tree *t, const struct lc_tree_node *n, uint64_t prefix) {
+  uint32_t at = packed_bound(t, n, prefix, false);
+  return (struct spot){(struct lc_tree_node *)(uintptr_t)n, at, number_is_at(t, n, at, prefix)};
 }
 FOR_THIS_PROCESSOR static struct spot number_spot(const struct lc_tree *t, const struct lc_tree_node *n, uint64_t prefix) {
   while (n->kind == PIECE_INNER) {
@@ -239,6 +241,20 @@ static inline struct spot spot_of_key(const struct lc_tree *t, const struct lc_t
   target_set(t, &x, key, t->key.n_parts, false);
   return spot_of(t, root, &x);
 }
+/* The same in the live tree, for the writer: what it has just found is not searched again. */
+struct spot live_spot_of_key(const struct lc_tree *t, const uint8_t *key) {
+  struct lc_store *store = t->store;
+  struct lc_tree_node *root = store->roots[t->slot].node;
+  if (!root || !t->is_number) return spot_of_key(t, root, key);
+  uint64_t prefix = step_value(&t->key.steps[0], key);
+  for (uint32_t i = 0; i < N_MEMOS; i++) {
+    struct memo *m = &store->memos[i];
+    if (m->prefix == prefix && m->tree_id == t->id && number_is_at(t, m->leaf, m->at, prefix)) return (struct spot){m->leaf, m->at, true};
+  }
+  struct spot s = number_spot(t, root, prefix);
+  if (s.found) store->memos[store->next_memo++ % N_MEMOS] = (struct memo){t->id, prefix, s.leaf, s.at};
+  return s;
+}
 static struct lc_slice find(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *key) {
   struct spot s = spot_of_key(t, root, key);
   return s.found ? leaf_entry(t, s.leaf, s.at) : lc_slice(NULL, 0);
@@ -251,9 +267,12 @@ static const struct lc_root *root_of(const struct lc_tree *t, const struct lc_sn
   r = t->slot < s->n_roots ? &s->roots[t->slot] : &none;
   return r->tree_id == t->id ? r : &none; /* the slot may have been another tree's then */
 }
-struct lc_slice lc_tree_find(const struct lc_tree *t, const uint8_t *key) { return find(t, t->store->roots[t->slot].node, key); }
+struct lc_slice lc_tree_find(const struct lc_tree *t, const uint8_t *key) {
+  struct spot s = live_spot_of_key(t, key);
+  return s.found ? leaf_entry(t, s.leaf, s.at) : lc_slice(NULL, 0);
+}
 struct lc_slice lc_tree_find_place(const struct lc_tree *t, const uint8_t *key, struct lc_place *place) {
-  struct spot s = spot_of_key(t, t->store->roots[t->slot].node, key);
+  struct spot s = live_spot_of_key(t, key);
   *place = (struct lc_place){s.leaf, s.at};
   return s.found ? leaf_entry(t, s.leaf, s.at) : lc_slice(NULL, 0);
 }

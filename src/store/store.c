@@ -17,6 +17,8 @@ void piece_drop(struct lc_tree *t, struct piece *p) {
   size_t bytes = piece_bytes(p);
   t->memory_bytes -= bytes;
   s->live_bytes -= bytes;
+  for (uint32_t i = 0; i < N_MEMOS; i++)
+    if ((struct piece *)s->memos[i].leaf == p) s->memos[i] = (struct memo){0};
   if (p->born > s->newest_live) {
     piece_free(s, p);
     return;

@@ -81,6 +81,10 @@ void slots_copy(struct lc_tree_node *to, const struct lc_tree_node *from); /* al
 struct region { struct region *next; size_t bytes; };
 struct pool { uint32_t bytes; struct piece *free; uint32_t n_free; struct region *regions; uint8_t *at, *end; size_t next_region_bytes; };
 
+/* Where the writer found an entry lately: it is often replaced next. Only for trees by number; holds as long as the leaf is in its tree, the place is looked at again. */
+struct memo { uint64_t tree_id, prefix; struct lc_tree_node *leaf; uint32_t at; }; /* tree_id 0: none */
+enum { N_MEMOS = 2 };
+
 struct lc_store {
   uint64_t epoch;                 /* of what is born now; from 1 */
   uint64_t newest_live;           /* epoch of the newest snapshot somebody holds; 0: none. Older pieces must be copied */
@@ -91,6 +95,7 @@ struct lc_store {
   uint64_t blob_bytes, region_bytes, live_bytes, retired_bytes, limit_bytes;
   uint64_t next_tree_id;
   struct lc_root *roots; uint32_t n_roots, cap_roots, *free_slots, n_free_slots;
+  struct memo memos[N_MEMOS]; uint32_t next_memo;
 };
 struct lc_snapshot {
   struct lc_store *store;
@@ -158,6 +163,8 @@ void target_set(const struct lc_tree *t, struct target *x, const uint8_t *key, u
 /* Leaf and place of a full key, without the path to it; root not NULL. */
 struct spot { struct lc_tree_node *leaf; uint32_t at; bool found; };
 struct spot spot_of(const struct lc_tree *t, const struct lc_tree_node *root, const struct target *x);
+/* Of a full key in the live tree, for the writer; an empty tree has none. */
+struct spot live_spot_of_key(const struct lc_tree *t, const uint8_t *key);
 /* Of n full keys at once; root not NULL. */
 void spots_of(const struct lc_tree *t, const struct lc_tree_node *root, const uint8_t *const *keys, uint32_t n, struct spot out[LC_TREE_BATCH]);
 void descend(struct lc_cursor *c, const struct lc_tree *t, const struct lc_tree_node *root, const struct target *x);

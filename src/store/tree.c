@@ -612,7 +612,7 @@ enum lc_tree_result lc_tree_replace(struct lc_tree *t, struct lc_slice entry) {
   struct target x;
   if (key) target_set(t, &x, key, t->key.n_parts, false);
   struct spot s = {NULL, 0, false};
-  if (key && root_of(t)->node) s = spot_of(t, root_of(t)->node, &x);
+  if (key) s = live_spot_of_key(t, key);
   if (key && !s.found) {
     result = LC_TREE_ABSENT;
   } else if (key && !is_slotted(t)) {
@@ -702,10 +702,9 @@ static void remove_by_path(struct lc_tree *t, struct lc_cursor *c) {
 
 bool lc_tree_remove(struct lc_tree *t, const uint8_t *key) {
   struct target x;
-  if (!root_of(t)->node) return false;
-  target_set(t, &x, key, t->key.n_parts, false);
-  struct spot s = spot_of(t, root_of(t)->node, &x);
+  struct spot s = live_spot_of_key(t, key);
   if (!s.found) return false;
+  target_set(t, &x, key, t->key.n_parts, false);
   if (is_slotted(t) && slots(s.leaf)[s.at].len == SLOT_BLOB) {
     struct blob *b = slot_blob(s.leaf, slots(s.leaf)[s.at]);
     struct lc_cursor c; /* the key may lie in the blob: it goes last */
