@@ -3,7 +3,7 @@
 #define LC_ENGINE_INTERNAL_H
 #include "engine.h"
 
-enum { MAX_INDEXES = 256, MAX_SEQUENCES = 64 };
+enum { MAX_INDEXES = 256, MAX_SEQUENCES = 64, ROW_PLACE_BYTES = 8 };
 
 struct index {
   struct lc_tree tree;        /* entries: index columns, then cluster key; unused when is_cluster */
@@ -38,7 +38,8 @@ struct table {
   bool any_bytes;             /* bytes of the right length are a row */
   bool simple;                /* clustered by one column at a constant offset, no other index */
   bool is_new;                /* made by the open transaction */
-  /* in the open transaction: physical changes in order, rows in its arena; a deletion has DELETED set in its length */
+  /* in the open transaction: physical changes in order, rows in its arena; a deletion has DELETED set in its length, and in a numbered table the row's place in
+   * front of it */
   struct lc_slice *changes; uint32_t n_changes, cap_changes, n_deletes;
   struct lc_slice *net; uint32_t cap_net, *net_slots; /* room for the net effect of cap_net changes, once both kinds have occurred */
   bool touched;
@@ -179,7 +180,9 @@ struct shape *schema_index(const struct lc_schema *s, uint32_t index_id, uint32_
 
 /* rows.c: physical changes, no transaction, no constraints */
 bool rows_insert(struct table *t, struct lc_slice row);                /* false: out of memory, nothing changed */
-bool rows_delete(struct table *t, struct lc_slice row);                /* exactly this row; false: not there. Needs no memory */
+/* Deletes exactly this row; false: not there. Needs no memory. place (may be NULL): gets ROW_PLACE_BYTES that tell rows_restore where it lay. */
+bool rows_delete(struct table *t, struct lc_slice row, uint8_t *place);
+bool rows_restore(struct table *t, struct lc_slice row, const uint8_t *place); /* undoes that, also for index trees that a schema change has set aside; false: out of memory */
 bool rows_put(struct table *t, struct lc_slice row);                   /* replay: inserts, or replaces the row that has its cluster key; false: out of memory */
 /* Puts `row` where `old`, a copy of the stored row with the same cluster key, lies. false: out of memory, nothing changed. Not for numbered tables */
 bool rows_replace(struct table *t, struct lc_slice old, struct lc_slice row);

@@ -196,15 +196,18 @@ static bool note_table(struct lc_datastore *ds, uint32_t table_id) {
 enum { SYSTEM_TABLES = 1, USER_TABLES = 2 };
 
 /* Reads one list of insertions or deletions and applies what concerns the tables in `which`. *schema (may be NULL) is set when a user table's
- * rows follow changes of the catalog: these rows are only read then, because deletions that concern the catalog are still to come. */
+ * rows follow changes of the catalog, or a new program, whose migration may have deleted from it: these rows are only read then, because deletions
+ * that concern the catalog are still to come. */
 static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, bool inserts, int which, bool *schema, struct inserted *inserted, struct lc_error *err) {
   uint64_t n_ops = lc_read_varint(r);
+  bool new_program = false;
   for (uint64_t op = 0; op < n_ops; op++) {
     uint32_t id = lc_read_u32(r);
     uint64_t n_rows = lc_read_varint(r);
     if (r->failed) return lc_fail(err, LC_CORRUPT, "record is shorter than its contents");
     bool is_user = id > LC_ST_OUTBOX;
-    if (is_user && ds->n_noted && schema) {
+    new_program = new_program || id == LC_ST_MODULE;
+    if (is_user && (ds->n_noted || new_program) && schema) {
       *schema = true;
       which &= ~USER_TABLES;
     }
@@ -228,13 +231,13 @@ static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, b
       if (skip) continue;
       if (can_wait) {
         if (inserts) st = put_soon(ds, t, start, err);
-        else if (!is_replaced(inserted, t, i, start) && (st = lc_datastore_replay_settle(ds, err)) == LC_OK) rows_delete(t, row);
+        else if (!is_replaced(inserted, t, i, start) && (st = lc_datastore_replay_settle(ds, err)) == LC_OK) rows_delete(t, row, NULL);
         if (st != LC_OK) return st;
         continue;
       }
       bool number_only = inserts && id == LC_ST_SEQUENCE && lc_tree_find(&t->rows, row.data).data;
       if (inserts && !rows_put(t, row)) return lc_fail(err, LC_NOMEM, "out of memory");
-      if (!inserts && !rows_delete(t, row)) number_only = id == LC_ST_SEQUENCE; /* gone already: an insert of this record replaced it */
+      if (!inserts && !rows_delete(t, row, NULL)) number_only = id == LC_ST_SEQUENCE; /* gone already: an insert of this record replaced it */
       uint32_t touched = is_catalog ? subject(ds, id, row, number_only) : 0;
       if (touched && !note_table(ds, touched)) return lc_fail(err, LC_NOMEM, "out of memory");
     }

@@ -73,7 +73,7 @@ static void index_take(struct table *t, uint32_t at, struct lc_slice row, const 
   if (!e || !lc_tree_remove(&t->indexes[at].tree, e->data)) lc_panic("index %u of table %u has no entry for a row", t->info.indexes[at].index_id, t->info.table_id);
 }
 
-bool rows_delete(struct table *t, struct lc_slice row) {
+bool rows_delete(struct table *t, struct lc_slice row, uint8_t *place) {
   uint64_t number = 0;
   struct lc_slice stored = {0};
   const uint8_t *key;
@@ -91,18 +91,20 @@ bool rows_delete(struct table *t, struct lc_slice row) {
   if (t->numbered) {
     uint64_t entry[2] = {row_hash(row), number};
     lc_tree_remove(&t->by_hash, (const uint8_t *)entry);
+    if (place) memcpy(place, &number, ROW_PLACE_BYTES);
   }
   lc_tree_remove(&t->rows, key);
   return true;
 }
 
-bool rows_insert(struct table *t, struct lc_slice row) {
-  uint64_t hash_entry[2] = {0, t->next_number};
+/* number: of a numbered table. */
+static bool insert_at(struct table *t, struct lc_slice row, uint64_t number) {
+  uint64_t hash_entry[2] = {0, number};
   const uint8_t *key;
   if (t->numbered) {
     struct lc_buf *entry = &t->ds->entry;
     lc_buf_clear(entry);
-    lc_buf_u64(entry, t->next_number);
+    lc_buf_u64(entry, number);
     lc_buf_slice_append(entry, row);
     if (!lc_buf_ok(entry) || lc_tree_insert(&t->rows, lc_buf_slice(entry), NULL) != LC_TREE_DONE) return false;
     key = (const uint8_t *)&hash_entry[1];
@@ -125,10 +127,22 @@ bool rows_insert(struct table *t, struct lc_slice row) {
       return false;
     }
   }
+  return true;
+}
+
+bool rows_insert(struct table *t, struct lc_slice row) {
+  if (!insert_at(t, row, t->next_number)) return false;
   t->next_number++;
   return true;
 }
 
+bool rows_restore(struct table *t, struct lc_slice row, const uint8_t *place) {
+  uint64_t number = 0;
+  if (t->numbered) memcpy(&number, place, ROW_PLACE_BYTES);
+  return insert_at(t, row, number);
+}
+
+/* The rows have one entry in this index: their keys are equal in its order, which bytes of floats need not be (0 and -0). */
 static bool same_columns(const struct table *t, const struct lc_index_info *info, struct lc_slice a, struct lc_slice b) {
   const struct lc_type *row = t->info.row_type;
   for (uint32_t i = 0; i < info->n_columns; i++) {
@@ -136,7 +150,7 @@ static bool same_columns(const struct table *t, const struct lc_index_info *info
     const struct lc_type *type = row->fields[info->columns[i]].type;
     size_t n = type->static_size_bytes != LC_SIZE_DYNAMIC ? type->static_size_bytes : (size_t)(lc_bsatn_skip(type, x) - x);
     if (type->static_size_bytes == LC_SIZE_DYNAMIC && (size_t)(lc_bsatn_skip(type, y) - y) != n) return false;
-    if (memcmp(x, y, n) != 0) return false;
+    if (memcmp(x, y, n) != 0 && lc_bsatn_compare(type, x, y) != 0) return false;
   }
   return true;
 }

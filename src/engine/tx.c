@@ -50,7 +50,7 @@ static void end(struct lc_tx *tx) {
 
 /* Memory that was there before the transaction is there again soon; a transaction that cannot be undone would be worse than waiting. */
 static void restore_row(struct table *t, struct lc_slice row) {
-  for (int i = 0; !rows_insert(t, row); i++) {
+  for (int i = 0; !rows_restore(t, row, row.data - ROW_PLACE_BYTES); i++) {
     if (i == UNDO_TRIES) lc_panic("out of memory while undoing a transaction: a row of table %u could not be restored", t->info.table_id);
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
   }
@@ -61,7 +61,7 @@ void tx_undo_rows(struct table *t, uint32_t keep) {
     if (c.len & DELETED) {
       restore_row(t, change_row(c));
       t->n_deletes--;
-    } else if (!rows_delete(t, c)) {
+    } else if (!rows_delete(t, c, NULL)) {
       lc_panic("rollback did not find a row of table %u", t->info.table_id);
     }
   }
@@ -159,11 +159,17 @@ uint8_t *tx_take_bytes(struct lc_tx *tx, size_t len, struct lc_error *err) {
   else tx->n_bytes += len;
   return p;
 }
-/* A copy of a row that goes. NULL data: *err says why. */
-static struct lc_slice take_old(struct lc_tx *tx, struct lc_slice stored, struct lc_error *err) {
-  uint8_t *p = tx_take_bytes(tx, stored.len, err);
-  if (p && stored.len) memcpy(p, stored.data, stored.len);
-  return lc_slice(p, stored.len);
+/* A copy of a row that goes, behind room for its place where it has one. NULL data: *err says why. */
+static struct lc_slice take_old(struct lc_tx *tx, const struct table *t, struct lc_slice stored, struct lc_error *err) {
+  size_t room = t->numbered ? ROW_PLACE_BYTES : 0;
+  uint8_t *p = tx_take_bytes(tx, room + stored.len, err);
+  if (!p) return lc_slice(NULL, 0);
+  if (stored.len) memcpy(p + room, stored.data, stored.len);
+  return lc_slice(p + room, stored.len);
+}
+/* Deletes the row that `copy`, from take_old, is a copy of. */
+static void delete_old(struct table *t, struct lc_slice copy) {
+  if (!rows_delete(t, copy, t->numbered ? (uint8_t *)(uintptr_t)copy.data - ROW_PLACE_BYTES : NULL)) lc_panic("a row of table %u vanished while it was changed", t->info.table_id);
 }
 
 /* Checks the bytes and copies the row into the arena. */
@@ -240,10 +246,10 @@ int tx_insert_row(struct lc_tx *tx, struct table *t, struct lc_slice row, struct
 }
 
 int tx_delete_row(struct lc_tx *tx, struct table *t, struct lc_slice stored, struct lc_error *err) {
-  struct lc_slice copy = take_old(tx, stored, err); /* `stored` goes with the row */
+  struct lc_slice copy = take_old(tx, t, stored, err); /* `stored` goes with the row */
   if (!copy.data) return LC_ERRNO_TRAP;
   if (!tx_reserve(tx, t, 0, 1)) return nomem(err);
-  if (!rows_delete(t, copy)) lc_panic("row of table %u vanished while being deleted", t->info.table_id);
+  delete_old(t, copy);
   tx_note(t, copy, false);
   if (t->info.table_id == LC_ST_SEQUENCE) tx->note_epoch++;
   return LC_ERRNO_OK;
@@ -287,7 +293,7 @@ static int update_simple(struct lc_tx *tx, struct table *t, struct lc_slice row,
   struct lc_slice old = lc_tree_find_place(&t->rows, row.data + t->rows.key.offset_bytes, &place);
   if (!old.data) return LC_ERRNO_NO_SUCH_ROW;
   if (lc_slice_eq(old, row)) return LC_ERRNO_OK;
-  struct lc_slice copy = take_old(tx, old, err);
+  struct lc_slice copy = take_old(tx, t, old, err);
   if (!copy.data) return LC_ERRNO_TRAP;
   if (!tx_reserve(tx, t, 1, 1) || lc_tree_replace_at(&t->rows, place, row) != LC_TREE_DONE) return nomem(err);
   tx_note(t, copy, false);
@@ -319,7 +325,7 @@ int lc_tx_update(struct lc_tx *tx, uint32_t table_id, uint32_t index_id, struct 
     if (!holder(t, i, row, &other)) return nomem(err);
     if (other.data && other.data != old.data) return unique_violation(t, i, row, err);
   }
-  struct lc_slice copy = take_old(tx, old, err);
+  struct lc_slice copy = take_old(tx, t, old, err);
   if (!copy.data) return LC_ERRNO_TRAP;
   if (!tx_reserve(tx, t, 1, 1)) return nomem(err);
   if (t->info.table_id == LC_ST_SEQUENCE) tx->note_epoch++;
@@ -329,7 +335,7 @@ int lc_tx_update(struct lc_tx *tx, uint32_t table_id, uint32_t index_id, struct 
     tx_note(t, row, true);
     return LC_ERRNO_OK;
   }
-  if (!rows_delete(t, copy)) lc_panic("row of table %u vanished during an update", table_id);
+  delete_old(t, copy);
   tx_note(t, copy, false);
   if (!rows_insert(t, row)) return nomem(err); /* the caller's transaction ends with this: a trap */
   tx_note(t, row, true);
@@ -462,7 +468,7 @@ static void table_commit(struct table *t, struct lc_table_delta *d) {
     net_effect(t, &inserts, &deletes);
   }
   if (t->info.is_event) /* rows of an event table live only in their transaction (spec/06 §7) */
-    for (uint32_t k = 0; k < inserts; k++) rows_delete(t, t->changes[k]);
+    for (uint32_t k = 0; k < inserts; k++) rows_delete(t, t->changes[k], NULL);
   *d = (struct lc_table_delta){.table_id = t->info.table_id,
                                .table = &t->info,
                                .n_inserts = inserts,

@@ -332,6 +332,47 @@ static void test_add_unique(void **state) {
   world_free(&w);
 }
 
+/* Rows that are deleted after an index has been dropped, all in a transaction that is rolled back: the index finds them again. */
+static void test_dropped_index_comes_back(void **state) {
+  (void)state;
+  struct lc_module_def *old = def_text("table t\n col a u32\n col v u8\n index x btree a\n index y btree v\n"), *new = def_text("table t\n col a u32\n col v u8\n index x btree a\n");
+  struct world w = world_new(old);
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  insert_rows(tx, w.ds, "t 0100000005\n t 0200000005\n");
+  commit(&w, tx);
+  struct lc_buf before = dump(w.ds);
+  tx = lc_tx_begin(w.ds);
+  assert_int_equal(lc_schema_update(tx, old, new, &facts, &err), LC_OK);
+  bool found;
+  assert_int_equal(lc_tx_delete_row(tx, lc_datastore_table_by_name(w.ds, lc_slice_str("t"))->table_id, lc_slice("\1\0\0\0\5", 5), &found, &err), LC_ERRNO_OK);
+  assert_true(found);
+  lc_tx_rollback(tx);
+  struct lc_buf after = dump(w.ds);
+  expect_equal(&before, &after);
+  lc_module_def_free(old);
+  lc_module_def_free(new);
+  world_free(&w);
+}
+
+/* A row that an update's transaction inserts once a constraint is gone, with the key of another: replay keeps both. */
+static void test_constraint_goes_row_comes(void **state) {
+  (void)state;
+  static const struct lc_module_facts next = {.program_bytes = {(const uint8_t *)"another", 7}};
+  struct lc_module_def *old = def_text("table t\n col a u32 unique\n col v u8\n"), *new = def_text("table t\n col a u32\n col v u8\n");
+  struct world w = world_new(old);
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  insert_rows(tx, w.ds, "t 0100000005\n");
+  commit(&w, tx);
+  tx = lc_tx_begin(w.ds);
+  assert_int_equal(lc_schema_update(tx, old, new, &next, &err), LC_OK);
+  insert_rows(tx, w.ds, "t 0100000006\n");
+  commit(&w, tx);
+  assert_int_equal(lc_view_row_count((struct lc_read_view){.ds = w.ds}, lc_datastore_table_by_name(w.ds, lc_slice_str("t"))->table_id), 2);
+  lc_module_def_free(old);
+  lc_module_def_free(new);
+  world_free(&w);
+}
+
 static void expect_print(const char *old_text, const char *new_text, enum lc_plan_style style, const char *want) {
   struct lc_module_def *old = def_text(old_text), *new = def_text(new_text);
   struct lc_migration_plan *plan;
@@ -376,6 +417,6 @@ static void test_print(void **state) { /* spec/06 §15.5, §21 case 38 */
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_matrix), cmocka_unit_test(test_add_columns), cmocka_unit_test(test_add_unique), cmocka_unit_test(test_print)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_matrix), cmocka_unit_test(test_add_columns), cmocka_unit_test(test_add_unique), cmocka_unit_test(test_dropped_index_comes_back), cmocka_unit_test(test_constraint_goes_row_comes), cmocka_unit_test(test_print)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,434 +1,671 @@
-/* Random schemas and operations against a naive model; then every allocation failing in turn. The log gives the same state again, and so does a dump.
- * Environment: STEPS (operations, default 20,000), SEED. A failure prints both. */
-#include "def_text.h"
-#include "engine/engine.h"
+/* Random databases against a naive model (engine_model.h): every operation of the ABI on several tables in one transaction, scans whose content and order are
+ * compared, iterators held over writes, rollbacks, read views held over transactions, migrations and drops, net effects, restarts from the log and from a dump;
+ * then every allocation failing in turn.
+ * Environment: STEPS (operations, default 30,000), SEED, VERBOSE (definitions and steps). A failure prints what repeats it. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <cmocka.h>
+static unsigned long seed, steps, done, world_seed;
+struct lc_error;
+static const char *error_text(void);
+#define CHECK(x) do { if (!(x)) fail_msg("%s (%s:%d; step %lu; SEED=%lu STEPS=1 repeats it): %s", #x, __FILE__, __LINE__, done, world_seed, error_text()); } while (0)
+#include "engine_model.h"
 #include "engine_copy.h"
 
-/* ---- allocations that fail on demand ---- */
+static struct lc_error err;
+static const char *error_text(void) { return err.text; }
+/* Each definition belongs to another program. */
+static uint64_t program;
+static const struct lc_module_facts *next_facts(void) {
+  static struct lc_module_facts facts;
+  program++;
+  facts = (struct lc_module_facts){.program_bytes = {(const uint8_t *)&program, sizeof program}};
+  return &facts;
+}
+
+/* ---- allocations that fail on demand, and only in the engine ---- */
 
 static int64_t fail_after = -1; /* allocations that still succeed; -1: all */
+static int64_t armed = -1;      /* what fail_after is while the engine runs */
 static bool may_fail(size_t size_bytes) {
   (void)size_bytes;
   if (fail_after < 0) return false;
   return fail_after-- == 0; /* one failure, then all succeed again */
 }
+#define ENGINE(assignment) do { fail_after = armed; assignment; armed = fail_after; fail_after = -1; } while (0)
 
-static struct lc_error err;
-static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
-static unsigned long seed, steps;
-static uint64_t state;
-static uint64_t rnd(uint64_t n) {
-  uint64_t z = state += 0x9e3779b97f4a7c15u;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-  return (z ^ z >> 31) % n;
-}
-#define CHECK(x) do { if (!(x)) fail_msg("%s (line %d; SEED=%lu STEPS=%lu): %s", #x, __LINE__, seed, steps, err.text); } while (0)
+/* ---- a database and its model ---- */
 
-/* ---- the model: lists of rows ---- */
+enum { MAX_HELD = 5, MAX_OPEN = 4, MAX_RETIRED = 64, MAX_DEFS = 256 };
+struct held { struct lc_read_view view; struct m_state state; };
+struct open_scan { struct lc_row_iter *it; struct rows got, want; const struct lc_type *type; struct m_index x; bool ordered; };
+struct world {
+  struct lc_datastore *ds;
+  struct m_state now, base; /* as the open transaction has it, as it was committed */
+  struct lc_module_def *def, *defs[MAX_DEFS]; uint32_t n_defs; /* all live as long as the world: the models point to their types */
+  struct held held[MAX_HELD];
+  struct open_scan open[MAX_OPEN];
+  uint32_t retired_indexes[MAX_RETIRED], n_retired;
+  uint32_t largest;         /* rows of a table at most */
+  struct lc_buf log; uint32_t n_records;
+};
+static struct lc_read_view live(const struct world *w) { return (struct lc_read_view){.ds = w->ds}; }
 
-struct list { struct lc_slice *rows; uint32_t n, cap; };
-static int32_t list_find(const struct list *l, struct lc_slice row) {
-  for (uint32_t i = 0; i < l->n; i++)
-    if (lc_slice_eq(l->rows[i], row)) return (int32_t)i;
-  return -1;
-}
-static void list_add(struct list *l, struct lc_slice row) {
-  if (l->n == l->cap) l->rows = realloc(l->rows, (l->cap = l->cap * 2 + 8) * sizeof *l->rows);
-  uint8_t *copy = malloc(row.len + 1);
-  if (row.len) memcpy(copy, row.data, row.len);
-  l->rows[l->n++] = lc_slice(copy, row.len);
-}
-static void list_remove(struct list *l, uint32_t at) {
-  free((void *)(uintptr_t)l->rows[at].data);
-  l->rows[at] = l->rows[--l->n];
-}
-static void list_free(struct list *l) {
-  while (l->n) list_remove(l, l->n - 1);
-  free(l->rows);
-  *l = (struct list){0};
-}
-static struct list list_copy(const struct list *l) {
-  struct list c = {0};
-  for (uint32_t i = 0; i < l->n; i++) list_add(&c, l->rows[i]);
-  return c;
-}
-
-/* ---- random schemas and values: few distinct ones, so that they meet ---- */
-
-static const char *const type_words[] = {"u8", "u16", "u32", "u64", "u128", "u256", "i8", "i16", "i32", "i64", "i128", "i256", "f32", "f64", "bool", "string", "identity", "timestamp", "[u8]", "?u16",
-                                         "{A,B,C}", "{A:u8,B:string}", "(x:u8,y:i16)", "[string]"};
-static void random_value(const struct lc_type *t, struct lc_buf *out) {
-  switch (t->kind) {
-  case LC_T_BOOL: lc_buf_u8(out, (uint8_t)rnd(2)); return;
-  case LC_T_STRING: {
-    static const char *const words[] = {"", "a", "b", "longer than eight", "longer than eighteen bytes", "\xc3\xa9"};
-    lc_buf_bsatn_str(out, words[rnd(6)]);
-    return;
-  }
-  case LC_T_ARRAY: {
-    uint32_t n = (uint32_t)rnd(3);
-    lc_buf_u32(out, n);
-    while (n--) random_value(t->elem, out);
-    return;
-  }
-  case LC_T_PRODUCT:
-    for (uint32_t i = 0; i < t->n_fields; i++) random_value(t->fields[i].type, out);
-    return;
-  case LC_T_SUM: {
-    uint32_t tag = (uint32_t)rnd(t->n_fields);
-    lc_buf_u8(out, (uint8_t)tag);
-    random_value(t->fields[tag].type, out);
-    return;
-  }
-  default: {
-    uint8_t bytes[32] = {0};
-    uint32_t n = t->static_size_bytes;
-    bytes[0] = (uint8_t)rnd(6);
-    if (rnd(4) == 0) memset(bytes, 0xff, n);
-    if (rnd(4) == 0) bytes[n - 1] = (uint8_t)(1 + rnd(3));
-    if (t->kind == LC_T_F32 || t->kind == LC_T_F64) bytes[n - 1] &= 0x3f;
-    lc_buf_append(out, bytes, n);
-  }
+/* Where the models' tables are now, and the types of their rows. */
+static void locate(struct world *w, struct m_state *s) {
+  for (uint32_t i = 0; i < s->n; i++) {
+    const struct lc_table_info *t = lc_datastore_table_by_name(w->ds, lc_slice_str(s->t[i].def.name));
+    CHECK(t);
+    s->t[i].id = t->table_id;
+    s->t[i].type = w->def->tables[i].row_type;
   }
 }
 
-static char *random_schema(char *text, size_t size) {
-  uint32_t n_cols = 1 + (uint32_t)rnd(5), n_indexes = (uint32_t)rnd(5);
-  int len = snprintf(text, size, "table t\n");
-  bool has_pk = rnd(3) > 0;
-  for (uint32_t i = 0; i < n_cols; i++)
-    len += snprintf(text + len, size - (size_t)len, " col c%u %s%s\n", i, i == 0 && rnd(2) ? "u32" : type_words[rnd(sizeof type_words / sizeof *type_words)], i == 0 && has_pk ? " pk" : "");
-  for (uint32_t i = 0; i < n_indexes; i++) {
-    char cols[64] = "";
-    uint32_t k = 1 + (uint32_t)rnd(n_cols < 3 ? n_cols : 3), from = (uint32_t)rnd(n_cols);
-    if (has_pk && k == 1 && from == 0) continue; /* the primary key has one */
-    for (uint32_t c = 0; c < k; c++) snprintf(cols + strlen(cols), sizeof cols - strlen(cols), "%sc%u", c ? "," : "", (from + c) % n_cols);
-    len += snprintf(text + len, size - (size_t)len, " index x%u %s %s\n", i, rnd(4) ? "btree" : "hash", cols);
-    if (rnd(3) == 0) len += snprintf(text + len, size - (size_t)len, " unique k%u %s\n", i, cols);
-  }
-  return text;
-}
-
-/* ---- one table against its model ---- */
-
-struct world { struct lc_datastore *ds; uint32_t table; const struct lc_table_info *t; struct list rows, committed; struct lc_buf log; uint32_t n_records; };
-
-static void key_of(const struct world *w, const struct lc_index_info *x, struct lc_slice row, struct lc_buf *out) {
-  lc_buf_clear(out);
-  for (uint32_t i = 0; i < x->n_columns; i++) {
-    const uint8_t *p = lc_row_column(w->t->row_type, row.data, x->columns[i]);
-    lc_buf_append(out, p, (size_t)(lc_bsatn_skip(w->t->row_type->fields[x->columns[i]].type, p) - p));
+static void check_delta(const struct lc_table_delta *d, const struct m_table *t, const struct rows *before) {
+  struct rows got[2] = {{0}}, want[2] = {rows_minus(&t->rows, before), rows_minus(before, &t->rows)};
+  for (int k = 0; d && k < 2; k++)
+    for (uint32_t i = 0; i < (k ? d->n_deletes : d->n_inserts); i++) rows_push(&got[k], row_new((k ? d->deletes : d->inserts)[i]));
+  if (d) CHECK(d->n_inserts + d->n_deletes > 0 && !d->is_ephemeral && d->truncated == (d->n_deletes > 0 && d->n_inserts == 0 && t->rows.n == 0));
+  for (int k = 0; k < 2; k++) {
+    CHECK(rows_equal(&got[k], &want[k]));
+    rows_free(&got[k]), rows_free(&want[k]);
   }
 }
-/* Compares the first n columns of two keys. */
-static int key_compare(const struct lc_index_info *x, const uint8_t *a, const uint8_t *b, uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) {
-    const struct lc_type *t = x->key_type->fields[i].type;
-    int c = lc_bsatn_compare(t, a, b);
-    if (c) return c;
-    a = lc_bsatn_skip(t, a);
-    b = lc_bsatn_skip(t, b);
-  }
-  return 0;
-}
-/* Position of a row with this key other than `except`, or -1. */
-static int32_t key_find(const struct world *w, const struct lc_index_info *x, struct lc_slice key, int32_t except) {
-  struct lc_buf k = {0};
-  int32_t found = -1;
-  for (uint32_t i = 0; i < w->rows.n && found < 0; i++) {
-    key_of(w, x, w->rows.rows[i], &k);
-    if ((int32_t)i != except && lc_slice_eq(lc_buf_slice(&k), key)) found = (int32_t)i;
-  }
-  lc_buf_free(&k);
-  return found;
-}
-static int model_insert(struct world *w, struct lc_slice row, int32_t except) {
-  struct lc_buf key = {0};
-  int rc = LC_ERRNO_OK;
-  int32_t same = list_find(&w->rows, row);
-  if (same >= 0 && same != except) return -1; /* nothing to do */
-  for (uint32_t i = 0; i < w->t->n_indexes && rc == LC_ERRNO_OK; i++) {
-    if (!w->t->indexes[i].is_unique) continue;
-    key_of(w, &w->t->indexes[i], row, &key);
-    if (key_find(w, &w->t->indexes[i], lc_buf_slice(&key), except) >= 0) rc = LC_ERRNO_UNIQUE_EXISTS;
-  }
-  lc_buf_free(&key);
-  return rc;
-}
-
-static void check_all(struct world *w, struct lc_read_view v, const struct list *rows) {
-  struct lc_row_iter *it;
-  uint32_t n = 0;
-  CHECK(lc_view_row_count(v, w->table) == rows->n);
-  CHECK(lc_view_scan(v, w->table, &it) == LC_ERRNO_OK);
-  for (struct lc_slice row; (row = lc_row_iter_next(it)).data; n++) CHECK(list_find(rows, row) >= 0);
-  lc_row_iter_close(it);
-  CHECK(n == rows->n);
-  for (uint32_t i = 0; i < w->t->n_indexes; i++) { /* in order through each index that has one */
-    const struct lc_index_info *x = &w->t->indexes[i];
-    struct lc_buf last = {0}, key = {0};
-    if (x->kind == LC_INDEX_HASH) continue;
-    CHECK(lc_view_scan_range(v, x->index_id, lc_slice(NULL, 0), 0, lc_slice("\2", 1), lc_slice("\2", 1), &it, &err) == LC_ERRNO_OK);
-    n = 0;
-    for (struct lc_slice row; (row = lc_row_iter_next(it)).data; n++) {
-      key_of(w, x, row, &key);
-      CHECK(n == 0 || key_compare(x, last.data, key.data, x->n_columns) <= 0);
-      lc_buf_clear(&last);
-      lc_buf_append(&last, key.data, key.len);
-    }
-    CHECK(n == rows->n);
-    lc_row_iter_close(it);
-    lc_buf_free(&last);
-    lc_buf_free(&key);
-  }
-}
-
-static void random_row(const struct world *w, struct lc_buf *out) {
-  lc_buf_clear(out);
-  for (uint32_t i = 0; i < w->t->row_type->n_fields; i++) random_value(w->t->row_type->fields[i].type, out);
-}
-
 static void commit(struct world *w, struct lc_tx *tx) {
   static const struct lc_tx_inputs none;
   const struct lc_tx_delta *delta;
+  uint64_t most = lc_tx_record_max_bytes(tx, &none);
+  size_t at = w->log.len;
   lc_tx_commit(tx, &delta);
-  /* the net effect is the difference of the models */
-  uint32_t inserts = 0, deletes = 0, want_inserts = 0, want_deletes = 0;
-  for (uint32_t i = 0; w->table && i < delta->n_tables; i++) {
-    const struct lc_table_delta *d = &delta->tables[i];
-    if (d->table_id != w->table) continue;
-    inserts = d->n_inserts;
-    deletes = d->n_deletes;
-    for (uint32_t k = 0; k < inserts; k++) CHECK(list_find(&w->rows, d->inserts[k]) >= 0 && list_find(&w->committed, d->inserts[k]) < 0);
-    for (uint32_t k = 0; k < deletes; k++) CHECK(list_find(&w->rows, d->deletes[k]) < 0 && list_find(&w->committed, d->deletes[k]) >= 0);
+  for (uint32_t i = 0; i + 1 < delta->n_tables; i++) CHECK(delta->tables[i].table_id < delta->tables[i + 1].table_id);
+  for (uint32_t i = 0; i < w->now.n; i++) { /* the net effect is the difference of the states */
+    const struct lc_table_delta *d = NULL;
+    static const struct rows nothing;
+    const struct rows *before = &nothing;
+    for (uint32_t k = 0; k < delta->n_tables; k++)
+      if (delta->tables[k].table_id == w->now.t[i].id) d = &delta->tables[k];
+    for (uint32_t k = 0; k < w->base.n; k++)
+      if (w->base.t[k].id == w->now.t[i].id) before = &w->base.t[k].rows;
+    check_delta(d, &w->now.t[i], before);
+    if (w->now.t[i].def.is_event) rows_clear(&w->now.t[i].rows);
   }
-  for (uint32_t i = 0; i < w->rows.n; i++) want_inserts += list_find(&w->committed, w->rows.rows[i]) < 0;
-  for (uint32_t i = 0; i < w->committed.n; i++) want_deletes += list_find(&w->rows, w->committed.rows[i]) < 0;
-  CHECK(inserts == want_inserts && deletes == want_deletes);
   if (lc_tx_delta_is_logged(delta, &none)) {
     lc_tx_record_encode(&w->log, delta, &none);
+    CHECK(w->log.len - at <= most);
     w->n_records++;
   }
   lc_tx_delta_release(w->ds, delta);
-  list_free(&w->committed);
-  w->committed = list_copy(&w->rows);
+  state_free(&w->base);
+  w->base = state_copy(&w->now);
+}
+static void rollback(struct world *w, struct lc_tx *tx) {
+  lc_tx_rollback(tx);
+  state_free(&w->now);
+  w->now = state_copy(&w->base);
 }
 
-static struct world world_new(const char *text) {
+/* ---- scans that stay open while the transaction writes ---- */
+
+static void scan_advance(struct open_scan *o, uint64_t most) {
+  for (struct lc_slice row; o->it && most-- > 0;) {
+    if ((row = lc_row_iter_next(o->it)).data) {
+      rows_push(&o->got, row_new(row));
+      continue;
+    }
+    CHECK(!lc_row_iter_next(o->it).data);
+    lc_row_iter_close(o->it);
+    expect_rows(o->type, o->ordered ? &o->x : NULL, o->got, o->want);
+    *o = (struct open_scan){0};
+  }
+}
+/* A transaction ends: they are read to their end, or closed where they are. */
+static void scans_end(struct world *w) {
+  for (int i = 0; i < MAX_OPEN; i++) {
+    struct open_scan *o = &w->open[i];
+    if (rnd(2)) scan_advance(o, UINT64_MAX);
+    lc_row_iter_close(o->it);
+    rows_free(&o->got), rows_free(&o->want);
+    *o = (struct open_scan){0};
+  }
+}
+
+/* ---- one operation on both; false: the engine ran out of memory ---- */
+
+static bool traps(int rc) { return rc == LC_ERRNO_TRAP && err.status == LC_NOMEM; }
+
+static bool insert(struct world *w, struct lc_tx *tx, struct m_table *t, struct lc_buf *row) {
+  struct lc_buf given = {0}, generated = {0}, got = {0};
+  struct lc_slice stored = {0};
+  int rc;
+  lc_buf_slice_append(&given, lc_buf_slice(row));
+  bool asks = rnd(2);
+  ENGINE(rc = lc_tx_insert(tx, t->id, lc_buf_slice(&given), &got, asks ? &stored : NULL, &err));
+  bool ok = !traps(rc) && lc_buf_ok(&got);
+  if (ok) {
+    m_fill(t, row, &generated);
+    int want = m_put_result(t, lc_buf_slice(row), -1);
+    CHECK(rc == (want < 0 ? LC_ERRNO_OK : want));
+    CHECK(lc_slice_eq(lc_buf_slice(&generated), lc_buf_slice(&got)));
+    if (asks && rc == LC_ERRNO_OK) CHECK(lc_slice_eq(stored, lc_buf_slice(row)));
+    if (want == LC_ERRNO_OK) rows_push(&t->rows, row_new(lc_buf_slice(row)));
+  }
+  (void)w;
+  lc_buf_free(&given), lc_buf_free(&generated), lc_buf_free(&got);
+  return ok;
+}
+static bool update(struct lc_tx *tx, struct m_table *t, const struct m_index *x, uint32_t index_id, struct lc_buf *row) {
+  struct lc_buf given = {0}, generated = {0}, got = {0};
+  struct lc_slice stored = {0};
+  int rc, want = LC_ERRNO_INDEX_NOT_UNIQUE;
+  int32_t old = -1;
+  lc_buf_slice_append(&given, lc_buf_slice(row));
+  ENGINE(rc = lc_tx_update(tx, t->id, index_id, lc_buf_slice(&given), &got, &stored, &err));
+  bool ok = !traps(rc) && lc_buf_ok(&got);
+  if (ok) {
+    if (m_is_unique(&t->def, x)) {
+      m_fill(t, row, &generated);
+      old = key_position(t, x->n, x->cols, row->data, -1);
+      want = old < 0 ? LC_ERRNO_NO_SUCH_ROW : m_put_result(t, lc_buf_slice(row), old);
+    }
+    CHECK(rc == (want < 0 ? LC_ERRNO_OK : want));
+    CHECK(lc_slice_eq(lc_buf_slice(&generated), lc_buf_slice(&got)));
+    if (rc == LC_ERRNO_OK) CHECK(lc_slice_eq(stored, lc_buf_slice(row)));
+    if (want == LC_ERRNO_OK) {
+      rows_drop(&t->rows, (uint32_t)old);
+      rows_push(&t->rows, row_new(lc_buf_slice(row)));
+    }
+  }
+  lc_buf_free(&given), lc_buf_free(&generated), lc_buf_free(&got);
+  return ok;
+}
+
+/* Looks for or deletes the rows with the key of `row` in x. */
+static bool point(struct lc_tx *tx, struct lc_read_view v, struct m_table *t, const struct m_index *x, uint32_t index_id, const uint8_t *row, bool deletes) {
+  struct lc_buf key = {0};
+  struct rows want = {0};
+  struct lc_row_iter *it = NULL;
+  uint32_t count = 0;
+  int rc;
+  for (uint32_t i = 0; i < x->n; i++) column_append(t->type, x->cols[i], row, &key);
+  if (deletes) ENGINE(rc = lc_tx_delete_point(tx, index_id, lc_buf_slice(&key), &count, &err));
+  else ENGINE(rc = lc_view_scan_point(v, index_id, lc_buf_slice(&key), &it, &err));
+  bool ok = !traps(rc);
+  if (ok) {
+    CHECK(rc == LC_ERRNO_OK);
+    for (uint32_t i = 0; i < t->rows.n; i++)
+      if (rows_key_compare(t->type, x->cols, x->n, t->rows.r[i]->data, row) == 0) t->rows.r[i]->refs++, rows_push(&want, t->rows.r[i]);
+    if (deletes) {
+      CHECK(count == want.n);
+      for (uint32_t i = 0; i < want.n; i++) rows_drop(&t->rows, (uint32_t)rows_position(&t->rows, row_slice(want.r[i])));
+      rows_free(&want);
+    } else {
+      struct lc_slice found = {0};
+      rc = lc_view_find(v, index_id, lc_buf_slice(&key), &found, &err);
+      CHECK(rc == (m_is_unique(&t->def, x) ? LC_ERRNO_OK : LC_ERRNO_INDEX_NOT_UNIQUE));
+      if (rc == LC_ERRNO_OK) CHECK(want.n ? want.n == 1 && lc_slice_eq(found, row_slice(want.r[0])) : !found.data);
+      expect_rows(t->type, NULL, collect(it, false), want);
+    }
+  }
+  lc_buf_free(&key);
+  return ok;
+}
+
+/* A range with or without a prefix, each bound included, excluded or open; read at once, left open (`keep`), or deleted. */
+static bool range(struct lc_tx *tx, struct lc_read_view v, struct m_table *t, const struct m_index *x, uint32_t index_id, const uint8_t *low, const uint8_t *high, bool deletes,
+                  struct open_scan *keep) {
+  struct m_range r = {.x = x, .prefix = (uint32_t)rnd(x->n), .low_tag = (uint8_t)rnd(3), .high_tag = (uint8_t)rnd(3), .low = low, .high = high};
+  struct lc_buf prefix = {0}, start = {0}, end = {0};
+  struct rows want = {0};
+  struct lc_row_iter *it = NULL;
+  uint32_t count = 0, elems = r.prefix;
+  int rc, expected = x->kind == LC_INDEX_HASH ? LC_ERRNO_WRONG_INDEX_ALGO : LC_ERRNO_OK;
+  bool twice = r.low_tag == 0 && rnd(4) == 0; /* no end: the start counts for both */
+  if (twice) r.high = low, r.high_tag = 0;
+  if (rnd(40) == 0) elems = x->n + (uint32_t)rnd(2), expected = LC_ERRNO_BSATN_DECODE; /* leaves no column to bound */
+  for (uint32_t i = 0; i < x->n && i < elems; i++) column_append(t->type, x->cols[i], low, &prefix);
+  m_bound(t->type, x->cols[r.prefix], r.low_tag, low, &start);
+  if (!twice) m_bound(t->type, x->cols[r.prefix], r.high_tag, r.high, &end);
+  if (rnd(60) == 0) start.data[0] = 3, expected = LC_ERRNO_BSATN_DECODE;
+  if (deletes) ENGINE(rc = lc_tx_delete_range(tx, index_id, lc_buf_slice(&prefix), elems, lc_buf_slice(&start), lc_buf_slice(&end), &count, &err));
+  else ENGINE(rc = lc_view_scan_range(v, index_id, lc_buf_slice(&prefix), elems, lc_buf_slice(&start), lc_buf_slice(&end), &it, &err));
+  bool ok = !traps(rc);
+  if (ok) {
+    CHECK(rc == expected);
+    for (uint32_t i = 0; rc == LC_ERRNO_OK && i < t->rows.n;) {
+      if (!m_in_range(t->type, &r, t->rows.r[i]->data)) {
+        i++;
+        continue;
+      }
+      t->rows.r[i]->refs++, rows_push(&want, t->rows.r[i]);
+      if (deletes) rows_drop(&t->rows, i);
+      else i++;
+    }
+    CHECK(!deletes || count == want.n);
+    if (it && keep) *keep = (struct open_scan){.it = it, .want = want, .type = t->type, .x = *x, .ordered = true};
+    else if (it) expect_rows(t->type, x, collect(it, rnd(2)), want);
+    else rows_free(&want);
+  }
+  lc_buf_free(&prefix), lc_buf_free(&start), lc_buf_free(&end);
+  return ok;
+}
+
+static bool delete_listed(struct lc_tx *tx, struct m_table *t, bool damaged) {
+  struct lc_buf list = {0}, row = {0};
+  struct rows going = {0};
+  uint32_t n = (uint32_t)rnd(6) + damaged, count = 0;
+  int rc;
+  lc_buf_u32(&list, n);
+  for (uint32_t i = 0; i < n; i++) {
+    random_row(t, &row);
+    lc_buf_slice_append(&list, lc_buf_slice(&row));
+    int32_t at = rows_position(&t->rows, lc_buf_slice(&row));
+    if (at >= 0 && rows_position(&going, lc_buf_slice(&row)) < 0) rows_push(&going, row_new(lc_buf_slice(&row)));
+  }
+  if (damaged) list.len--; /* the last row is cut */
+  ENGINE(rc = lc_tx_delete_all_by_eq(tx, t->id, lc_buf_slice(&list), &count, &err));
+  bool ok = !traps(rc);
+  if (ok) {
+    CHECK(rc == (damaged ? LC_ERRNO_BSATN_DECODE : LC_ERRNO_OK) && count == (damaged ? 0 : going.n));
+    for (uint32_t i = 0; !damaged && i < going.n; i++) rows_drop(&t->rows, (uint32_t)rows_position(&t->rows, row_slice(going.r[i])));
+  }
+  rows_free(&going);
+  lc_buf_free(&list), lc_buf_free(&row);
+  return ok;
+}
+
+/* What does not exist, and bytes that are no row. */
+static void refusals(struct world *w, struct lc_tx *tx, struct m_table *t, uint32_t index_id, struct lc_buf *row) {
+  struct lc_row_iter *it;
+  uint32_t count;
+  uint64_t rows;
+  bool found;
+  uint32_t nobody = 1000000;
+  CHECK(lc_tx_insert(tx, nobody, lc_buf_slice(row), NULL, NULL, &err) == LC_ERRNO_NO_SUCH_TABLE && lc_tx_scan(tx, nobody, &it) == LC_ERRNO_NO_SUCH_TABLE);
+  CHECK(lc_tx_clear(tx, nobody, &rows, &err) == LC_ERRNO_NO_SUCH_TABLE && lc_tx_row_count(tx, nobody, &rows) == LC_ERRNO_NO_SUCH_TABLE);
+  CHECK(lc_tx_delete_all_by_eq(tx, nobody, lc_buf_slice(row), &count, &err) == LC_ERRNO_NO_SUCH_TABLE);
+  uint32_t gone = w->n_retired && rnd(2) ? w->retired_indexes[rnd(w->n_retired)] : nobody;
+  CHECK(lc_tx_scan_point(tx, gone, lc_buf_slice(row), &it, &err) == LC_ERRNO_NO_SUCH_INDEX && lc_tx_update(tx, t->id, gone, lc_buf_slice(row), NULL, NULL, &err) == LC_ERRNO_NO_SUCH_INDEX);
+  CHECK(lc_tx_update(tx, LC_ST_TABLE, index_id, lc_buf_slice(row), NULL, NULL, &err) == LC_ERRNO_NO_SUCH_INDEX); /* another table's */
+  row->len--;
+  CHECK(lc_tx_insert(tx, t->id, lc_buf_slice(row), NULL, NULL, &err) == LC_ERRNO_BSATN_DECODE && lc_tx_delete_row(tx, t->id, lc_buf_slice(row), &found, &err) == LC_ERRNO_BSATN_DECODE);
+}
+
+static bool one_step(struct world *w, struct lc_tx *tx) {
+  struct m_table *t = &w->now.t[rnd(w->now.n)];
+  const struct lc_table_info *info = lc_datastore_table(w->ds, t->id);
+  const struct m_index *x = t->def.n_indexes ? &t->def.indexes[rnd(t->def.n_indexes)] : NULL;
+  uint32_t index_id = x ? info_of_index(info, x)->index_id : UINT32_MAX;
+  struct lc_buf row = {0}, other = {0};
+  struct lc_row_iter *it;
+  struct open_scan *o = &w->open[rnd(MAX_OPEN)];
+  uint64_t n;
+  bool ok = true;
+  int rc;
+  done++;
+  random_row(t, &row), random_row(t, &other);
+  uint64_t what = rnd(32);
+  if (t->rows.n >= w->largest && what < 8) what = 14;
+  switch (what) {
+  case 0: case 1: case 2: case 3: case 4: case 5: case 6: ok = insert(w, tx, t, &row); break;
+  case 7: /* many */
+    for (uint64_t k = rnd(w->largest > 100 ? 150 : 10); ok && k > 0; k--) random_row(t, &row), ok = insert(w, tx, t, &row);
+    break;
+  case 8: case 9: case 10: case 11: case 12:
+    if (x) ok = update(tx, t, x, index_id, &row);
+    break;
+  case 13: case 14:
+    if (x) ok = point(tx, live(w), t, x, index_id, row.data, true);
+    break;
+  case 15: case 16: {
+    bool found;
+    ENGINE(rc = lc_tx_delete_row(tx, t->id, lc_buf_slice(&row), &found, &err));
+    if (!(ok = !traps(rc))) break;
+    int32_t at = rows_position(&t->rows, lc_buf_slice(&row));
+    CHECK(rc == LC_ERRNO_OK && found == (at >= 0));
+    if (found) rows_drop(&t->rows, (uint32_t)at);
+    break;
+  }
+  case 17: ok = delete_listed(tx, t, rnd(4) == 0); break;
+  case 18: case 19: case 20:
+    if (x) ok = range(tx, live(w), t, x, index_id, row.data, other.data, false, NULL);
+    break;
+  case 21:
+    if (x) ok = range(tx, live(w), t, x, index_id, row.data, other.data, true, NULL);
+    break;
+  case 22: case 23:
+    if (x) ok = point(tx, live(w), t, x, index_id, row.data, false);
+    break;
+  case 24: case 25: case 26: /* a scan is opened or goes on */
+    if (o->it) {
+      scan_advance(o, rnd(w->largest));
+    } else if (x && rnd(2)) {
+      ok = range(tx, live(w), t, x, index_id, row.data, other.data, false, o);
+    } else {
+      ENGINE(rc = lc_tx_scan(tx, t->id, &it));
+      if ((ok = rc == LC_ERRNO_OK)) *o = (struct open_scan){.it = it, .want = rows_copy(&t->rows), .type = t->type};
+      else CHECK(rc == LC_ERRNO_TRAP && armed < 0);
+    }
+    break;
+  case 27:
+    if (rnd(12)) break;
+    ENGINE(rc = lc_tx_clear(tx, t->id, &n, &err));
+    if (!(ok = !traps(rc))) break;
+    CHECK(rc == LC_ERRNO_OK && n == t->rows.n);
+    rows_clear(&t->rows);
+    break;
+  case 28:
+    if (armed < 0) refusals(w, tx, t, index_id, &row);
+    break;
+  case 29: { /* what a view of before the transaction sees */
+    struct held *h = &w->held[rnd(MAX_HELD)];
+    if (!h->view.schema || !h->state.n || armed >= 0) break;
+    struct m_table *then = &h->state.t[rnd(h->state.n)];
+    if (!then->def.n_indexes) break;
+    const struct m_index *y = &then->def.indexes[rnd(then->def.n_indexes)];
+    uint32_t id = info_of_index(lc_view_table(h->view, then->id), y)->index_id;
+    random_row(then, &row), random_row(then, &other);
+    if (rnd(2)) ok = range(NULL, h->view, then, y, id, row.data, other.data, false, NULL);
+    else ok = point(NULL, h->view, then, y, id, row.data, false);
+    break;
+  }
+  default:
+    CHECK(lc_tx_row_count(tx, t->id, &n) == LC_ERRNO_OK && n == t->rows.n);
+  }
+  lc_buf_free(&row), lc_buf_free(&other);
+  return ok;
+}
+
+/* ---- migrations ---- */
+
+static void keep_def(struct world *w, struct lc_module_def *def) {
+  CHECK(w->n_defs < MAX_DEFS);
+  w->defs[w->n_defs++] = w->def = def;
+}
+static void remove_unique(struct m_def *d, uint32_t at) { memmove(&d->uniques[at], &d->uniques[at + 1], (--d->n_uniques - at) * sizeof *d->uniques); }
+static void remove_index(struct m_def *d, uint32_t at) { /* with a constraint that needs it */
+  struct m_index gone = d->indexes[at];
+  memmove(&d->indexes[at], &d->indexes[at + 1], (--d->n_indexes - at) * sizeof *d->indexes);
+  for (uint32_t i = 0; i < d->n_indexes; i++)
+    if (same_columns_set(gone.n, gone.cols, d->indexes[i].n, d->indexes[i].cols)) return;
+  for (uint32_t i = d->n_uniques; i-- > 0;)
+    if (same_columns_set(gone.n, gone.cols, d->uniques[i].n, d->uniques[i].cols)) remove_unique(d, i);
+}
+/* A constraint needs an index over its columns; the primary key's two come first in their lists. */
+static void mutate(struct m_state *s) {
+  struct m_table *t = &s->t[rnd(s->n)];
+  struct m_def *d = &t->def;
+  uint32_t at = (uint32_t)rnd(8);
+  switch (rnd(14)) {
+  case 0: case 1:
+    if (s->n == MAX_TABLES) break;
+    s->t[s->n] = (struct m_table){0};
+    random_def(&s->t[s->n].def);
+    for (uint32_t i = 0; i < MAX_COLS; i++) s->t[s->n].next[i] = 1;
+    s->n++;
+    break;
+  case 2:
+    if (s->n == 1) break;
+    rows_free(&t->rows);
+    memmove(t, t + 1, (size_t)(s->t + --s->n - t) * sizeof *t);
+    break;
+  case 3: case 4: { /* a column with a default behind the others */
+    if (d->n_cols == MAX_COLS) break;
+    struct m_column *c = &d->cols[d->n_cols];
+    *c = (struct m_column){.type = type_words[rnd(sizeof type_words / sizeof *type_words)]};
+    t->next[d->n_cols] = 1;
+    struct lc_arena arena = {0};
+    struct lc_module_def scratch = {0};
+    struct def_text text = {&scratch, NULL};
+    const char *word = c->type;
+    struct lc_buf value = {0};
+    uint32_t longest = longest_string;
+    longest_string = 30;
+    random_value(def_type(&text, &word), &value);
+    longest_string = longest;
+    lc_hex_encode(value.data, value.len, c->default_hex);
+    struct rows more = {0};
+    for (uint32_t i = 0; i < t->rows.n; i++) {
+      struct lc_buf row = {0};
+      lc_buf_slice_append(&row, row_slice(t->rows.r[i]));
+      lc_buf_slice_append(&row, lc_buf_slice(&value));
+      rows_push(&more, row_new(lc_buf_slice(&row)));
+      lc_buf_free(&row);
+    }
+    rows_free(&t->rows);
+    t->rows = more;
+    d->n_cols++;
+    lc_buf_free(&value);
+    lc_arena_free(&arena), lc_arena_free(&scratch.arena);
+    break;
+  }
+  case 5: case 6:
+    add_index(d);
+    if (rnd(3) == 0) add_unique(d, &d->indexes[d->n_indexes - 1]);
+    break;
+  case 7:
+    if (d->n_indexes > d->has_pk) remove_index(d, d->has_pk + at % (d->n_indexes - d->has_pk));
+    if (!d->has_pk) d->pk_index = false;
+    break;
+  case 8: /* the same name, another kind or other columns */
+    if (d->n_indexes <= d->pk_index) break;
+    at = d->pk_index + at % (d->n_indexes - d->pk_index);
+    struct m_index x = d->indexes[at];
+    x.kind = x.kind == LC_INDEX_BTREE ? LC_INDEX_HASH : LC_INDEX_BTREE;
+    if (rnd(2)) random_columns(d, &x.n, x.cols);
+    remove_index(d, at);
+    memmove(&d->indexes[at + 1], &d->indexes[at], (d->n_indexes++ - at) * sizeof x);
+    d->indexes[at] = x;
+    break;
+  case 9: case 10:
+    if (d->n_indexes) add_unique(d, &d->indexes[at % d->n_indexes]);
+    break;
+  case 11:
+    if (d->n_uniques > d->has_pk) remove_unique(d, d->has_pk + at % (d->n_uniques - d->has_pk));
+    if (!d->has_pk) d->pk_index = false;
+    break;
+  case 12:
+    at %= d->n_cols;
+    if (d->cols[at].has_seq) d->cols[at].has_seq = false, t->next[at] = 1;
+    else add_sequence(d, at);
+    break;
+  default:
+    if (rnd(3) == 0) d->is_public = !d->is_public;
+    else if (d->pk_index && rnd(2)) d->has_pk = !d->has_pk;
+    else
+      for (uint32_t i = 0; i < d->n_cols; i++)
+        if (strcmp(d->cols[i].type, "{A,B,C}") == 0) d->cols[i].type = "{A,B,C,D}";
+  }
+}
+
+static const struct m_table *m_find(const struct m_state *s, const char *name) {
+  for (uint32_t i = 0; i < s->n; i++)
+    if (strcmp(s->t[i].def.name, name) == 0) return &s->t[i];
+  return NULL;
+}
+/* Why the migration from `old` to `new`, whose rows are in their new form, cannot be; 0: it must succeed. */
+enum { HAS_ROWS = 1, HAS_NUMBERS = 2, HAS_EQUALS = 4 };
+static unsigned must_fail(const struct m_state *old, const struct m_state *new) {
+  unsigned why = 0;
+  for (uint32_t i = 0; i < old->n; i++)
+    if (old->t[i].rows.n && !m_find(new, old->t[i].def.name)) why |= HAS_ROWS;
+  for (uint32_t i = 0; i < new->n; i++) {
+    const struct m_table *t = &new->t[i], *before = m_find(old, t->def.name);
+    if (!before) continue;
+    for (uint32_t c = 0; c < before->def.n_cols; c++) {
+      static const uint8_t zeros[32];
+      if (!t->def.cols[c].has_seq || (before->def.cols[c].has_seq && strcmp(before->def.cols[c].seq, t->def.cols[c].seq) == 0)) continue;
+      const struct lc_type *type = t->type->fields[c].type;
+      for (uint32_t k = 0; k < t->rows.n; k++)
+        if (reference_compare(type, reference_column(t->type, t->rows.r[k]->data, c), zeros) > 0) why |= HAS_NUMBERS;
+    }
+    for (uint32_t u = 0; u < t->def.n_uniques; u++)
+      for (uint32_t k = 0; k < t->rows.n; k++)
+        if (key_position(t, t->def.uniques[u].n, t->def.uniques[u].cols, t->rows.r[k]->data, (int32_t)k) >= 0) why |= HAS_EQUALS;
+  }
+  return why;
+}
+static bool is_named(unsigned why, const char *text) {
+  return (why & HAS_ROWS && strstr(text, "table contains data")) || (why & HAS_NUMBERS && strstr(text, "already has values in range")) || (why & HAS_EQUALS && strstr(text, "nique constraint"));
+}
+
+static void retire(struct world *w, const struct lc_table_info *t) {
+  for (uint32_t i = 0; i < t->n_indexes; i++) w->retired_indexes[w->n_retired < MAX_RETIRED ? w->n_retired++ : rnd(MAX_RETIRED)] = t->indexes[i].index_id;
+}
+static void sort_retired(struct world *w) { /* those that are there (again) are not */
+  for (uint32_t i = 0; i < w->n_retired;)
+    if (lc_datastore_index(w->ds, w->retired_indexes[i])) w->retired_indexes[i] = w->retired_indexes[--w->n_retired];
+    else i++;
+}
+
+static void migrate(struct world *w) {
+  struct m_state new = state_copy(&w->base);
+  struct lc_module_def *before = w->def;
+  for (uint64_t k = 1 + rnd(3); k > 0; k--) mutate(&new);
+  keep_def(w, m_module(&new));
+  for (uint32_t i = 0; i < new.n; i++) new.t[i].type = w->def->tables[i].row_type;
+  unsigned reason = must_fail(&w->base, &new);
+  for (uint32_t i = 0; i < w->base.n; i++) retire(w, lc_datastore_table(w->ds, w->base.t[i].id));
+  struct lc_tx *tx = lc_tx_begin(w->ds);
+  enum lc_status st = lc_schema_update(tx, before, w->def, next_facts(), &err);
+  if (reason ? st == LC_OK || !is_named(reason, err.text) : st != LC_OK)
+    fail_msg("migration: %s, reasons against it %u; SEED=%lu STEPS=1 repeats it: %s", st == LC_OK ? "done" : "failed", reason, world_seed, err.text);
+  bool goes_on = !reason && rnd(3) > 0;
+  state_free(&w->now);
+  if (!reason) {
+    w->now = new;
+    locate(w, &w->now);
+    sort_retired(w);
+    check_state(live(w), &w->now);
+    if (rnd(2)) {
+      for (uint64_t k = rnd(30); k > 0; k--) CHECK(one_step(w, tx));
+      scans_end(w);
+      check_state(live(w), &w->now);
+    }
+  } else {
+    state_free(&new);
+  }
+  if (goes_on) {
+    commit(w, tx);
+  } else {
+    rollback(w, tx);
+    w->def = before;
+    w->n_retired = 0;
+  }
+  check_state(live(w), &w->base);
+}
+
+/* ---- worlds ---- */
+
+static struct world world_new(void) {
   struct world w = {0};
-  struct lc_module_def *def = def_text(text);
+  world_seed = random_state;
+  uint64_t kind = rnd(6);
+  longest_string = kind == 0 ? 3000 : 40;
+  value_domain = kind < 3 ? 400 : 6;
+  w.largest = kind < 2 ? 500 : 60;
+  next_name = 0;
   CHECK(lc_datastore_new(&lc_env_system, &w.ds, &err) == LC_OK);
   CHECK(lc_datastore_bootstrap_record(w.ds, &w.log) == LC_OK);
   w.n_records = 1;
+  for (uint64_t n = 1 + rnd(3); w.now.n < n;) {
+    struct m_table *t = &w.now.t[w.now.n++];
+    random_def(&t->def);
+    for (uint32_t i = 0; i < MAX_COLS; i++) t->next[i] = 1;
+  }
+  keep_def(&w, m_module(&w.now));
   struct lc_tx *tx = lc_tx_begin(w.ds);
-  CHECK(lc_schema_create(tx, def, &facts, &err) == LC_OK);
+  CHECK(lc_schema_create(tx, w.def, next_facts(), &err) == LC_OK);
+  locate(&w, &w.now);
+  for (uint64_t k = rnd(20); armed < 0 && k > 0; k--) CHECK(one_step(&w, tx)); /* init */
+  scans_end(&w);
   commit(&w, tx);
-  w.t = lc_datastore_table_by_name(w.ds, lc_slice_str("t"));
-  w.table = w.t->table_id;
-  lc_module_def_free(def);
   return w;
 }
-static void world_free(struct world *w) {
-  size_t used;
-  struct world again = *w;
-  CHECK(lc_datastore_new(&lc_env_system, &again.ds, &err) == LC_OK);
-  CHECK(lc_datastore_replay(again.ds, lc_buf_slice(&w->log), w->n_records, &used, &err) == LC_OK && used == w->log.len);
-  again.t = lc_datastore_table(again.ds, w->table);
-  check_all(&again, (struct lc_read_view){.ds = again.ds}, &w->committed);
-  lc_datastore_free(again.ds);
-  for (int reversed = 0; reversed < 2; reversed++) { /* and so does a dump */
-    again.ds = engine_copy(w->ds, 1 + rnd(300), reversed);
-    again.t = lc_datastore_table(again.ds, w->table);
-    check_all(&again, (struct lc_read_view){.ds = again.ds}, &w->committed);
-    lc_datastore_free(again.ds);
-  }
-  lc_datastore_free(w->ds);
-  list_free(&w->rows);
-  list_free(&w->committed);
-  lc_buf_free(&w->log);
-}
 
-/* One operation on both; returns false when the engine ran out of memory. */
-static bool one_step(struct world *w, struct lc_tx *tx) {
-  struct lc_buf row = {0}, key = {0};
-  struct lc_slice r;
-  uint32_t n_indexes = w->t->n_indexes, count = 0;
-  bool nomem = false;
-  int64_t armed = fail_after;
-  fail_after = -1;
-  random_row(w, &row);
-  if (w->rows.n && rnd(3) == 0) { /* one that is there */
-    lc_buf_clear(&row);
-    lc_buf_slice_append(&row, w->rows.rows[rnd(w->rows.n)]);
-  }
-  r = lc_buf_slice(&row);
-  const struct lc_index_info *x = n_indexes ? &w->t->indexes[rnd(n_indexes)] : NULL;
-  if (x) key_of(w, x, r, &key);
-  switch (rnd(10)) {
-  case 0: case 1: case 2: case 3: {
-    int want = model_insert(w, r, -1);
-    fail_after = armed;
-    int rc = lc_tx_insert(tx, w->table, r, NULL, NULL, &err);
-    if ((nomem = rc == LC_ERRNO_TRAP)) break;
-    CHECK(rc == (want < 0 ? LC_ERRNO_OK : want));
-    armed = fail_after, fail_after = -1;
-    if (want == LC_ERRNO_OK) list_add(&w->rows, r);
-    fail_after = armed;
-    break;
-  }
-  case 4: case 5: {
-    if (!x) break;
-    int32_t old = x->is_unique ? key_find(w, x, lc_buf_slice(&key), -1) : -1;
-    int want = !x->is_unique ? LC_ERRNO_INDEX_NOT_UNIQUE : old < 0 ? LC_ERRNO_NO_SUCH_ROW : model_insert(w, r, old);
-    fail_after = armed;
-    int rc = lc_tx_update(tx, w->table, x->index_id, r, NULL, NULL, &err);
-    if ((nomem = rc == LC_ERRNO_TRAP)) break;
-    CHECK(rc == want);
-    armed = fail_after, fail_after = -1;
-    if (want == LC_ERRNO_OK) {
-      list_remove(&w->rows, (uint32_t)old);
-      list_add(&w->rows, r);
-    }
-    fail_after = armed;
-    break;
-  }
-  case 6: {
-    if (!x) break;
-    fail_after = armed;
-    int rc = lc_tx_delete_point(tx, x->index_id, lc_buf_slice(&key), &count, &err);
-    if ((nomem = rc == LC_ERRNO_TRAP)) break;
-    CHECK(rc == LC_ERRNO_OK);
-    armed = fail_after, fail_after = -1;
-    uint32_t want = 0;
-    for (int32_t at; (at = key_find(w, x, lc_buf_slice(&key), -1)) >= 0; want++) list_remove(&w->rows, (uint32_t)at);
-    CHECK(count == want);
-    fail_after = armed;
-    break;
-  }
-  case 7: {
-    bool found;
-    fail_after = armed;
-    int rc = lc_tx_delete_row(tx, w->table, r, &found, &err);
-    if ((nomem = rc == LC_ERRNO_TRAP)) break;
-    int32_t at = list_find(&w->rows, r);
-    CHECK(rc == LC_ERRNO_OK && found == (at >= 0));
-    if (found) list_remove(&w->rows, (uint32_t)at);
-    break;
-  }
-  case 8: { /* a range from an included or excluded key upward, or downward */
-    if (!x || x->kind == LC_INDEX_HASH) break;
-    struct lc_buf bound = {0};
-    bool excluded = rnd(2), upward = rnd(2), deletes = rnd(3) == 0;
-    size_t first = (size_t)(lc_bsatn_skip(x->key_type->fields[0].type, key.data) - key.data);
-    lc_buf_u8(&bound, excluded);
-    lc_buf_append(&bound, key.data, first);
-    struct lc_slice open = lc_slice("\2", 1), b = lc_buf_slice(&bound);
-    struct lc_row_iter *it = NULL;
-    fail_after = armed;
-    int rc = deletes ? lc_tx_delete_range(tx, x->index_id, lc_slice(NULL, 0), 0, upward ? b : open, upward ? open : b, &count, &err)
-                     : lc_tx_scan_range(tx, x->index_id, lc_slice(NULL, 0), 0, upward ? b : open, upward ? open : b, &it, &err);
-    armed = fail_after, fail_after = -1;
-    nomem = rc == LC_ERRNO_TRAP;
-    uint32_t want = 0;
-    struct lc_buf other = {0};
-    for (uint32_t i = 0; !nomem && i < w->rows.n;) {
-      key_of(w, x, w->rows.rows[i], &other);
-      int c = key_compare(x, other.data, key.data, 1);
-      bool in = c == 0 ? !excluded : (c > 0) == upward;
-      want += in;
-      if (in && deletes) list_remove(&w->rows, i);
-      else i++;
-    }
-    if (it)
-      for (; lc_row_iter_next(it).data;) count++;
-    lc_row_iter_close(it);
-    CHECK(nomem || (rc == LC_ERRNO_OK && count == want));
-    lc_buf_free(&other);
-    lc_buf_free(&bound);
-    fail_after = armed;
-    break;
-  }
-  default: {
-    uint64_t n;
-    if (rnd(20)) break;
-    fail_after = armed;
-    int rc = lc_tx_clear(tx, w->table, &n, &err);
-    if ((nomem = rc == LC_ERRNO_TRAP)) break;
-    CHECK(rc == LC_ERRNO_OK && n == w->rows.n);
-    while (w->rows.n) list_remove(&w->rows, w->rows.n - 1);
-  }
-  }
-  armed = fail_after;
-  fail_after = -1;
-  lc_buf_free(&row);
-  lc_buf_free(&key);
-  fail_after = armed;
-  return !nomem;
+/* The same database from its log or from a dump. */
+static struct lc_datastore *again(struct world *w, uint64_t how) {
+  struct lc_datastore *ds;
+  size_t used;
+  if (how >= 2) return engine_copy(w->ds, 1 + rnd(300), how > 2);
+  CHECK(lc_datastore_new(&lc_env_system, &ds, &err) == LC_OK);
+  CHECK((how ? lc_datastore_replay : lc_datastore_replay_more)(ds, lc_buf_slice(&w->log), w->n_records, &used, &err) == LC_OK && used == w->log.len);
+  CHECK(how || lc_datastore_replay_settle(ds, &err) == LC_OK);
+  return ds;
+}
+static void release(struct held *h) {
+  if (!h->view.schema) return;
+  check_state(h->view, &h->state);
+  lc_read_view_close(&h->view);
+  state_free(&h->state);
+}
+static void restart(struct world *w, uint64_t how) {
+  for (int i = 0; i < MAX_HELD; i++) release(&w->held[i]);
+  struct lc_datastore *ds = again(w, how);
+  lc_datastore_free(w->ds);
+  w->ds = ds;
+  check_state(live(w), &w->base);
+}
+static void world_free(struct world *w) {
+  for (uint64_t how = 0; how < 4; how++) restart(w, how);
+  lc_datastore_free(w->ds);
+  state_free(&w->now), state_free(&w->base);
+  lc_buf_free(&w->log);
+  for (uint32_t i = 0; i < w->n_defs; i++) lc_module_def_free(w->defs[i]);
 }
 
 static void test_model(void **unused) {
   (void)unused;
-  char text[2048];
-  state = seed;
-  for (unsigned long done = 0; done < steps;) {
-    struct world w = world_new(random_schema(text, sizeof text));
-    struct lc_read_view held = {0};
-    struct list held_rows = {0};
+  random_state = seed;
+  for (done = 0; done < steps;) {
+    struct world w = world_new();
     for (unsigned long i = 0, n = 20 + rnd(60); i < n; i++) {
       struct lc_tx *tx = lc_tx_begin(w.ds);
-      for (uint64_t k = rnd(40); k > 0; k--, done++) CHECK(one_step(&w, tx));
-      if (rnd(8) == 0) check_all(&w, (struct lc_read_view){.ds = w.ds}, &w.rows);
-      if (rnd(3) == 0) {
-        lc_tx_rollback(tx);
-        list_free(&w.rows);
-        w.rows = list_copy(&w.committed);
-        check_all(&w, (struct lc_read_view){.ds = w.ds}, &w.rows);
-      } else {
-        commit(&w, tx);
+      for (uint64_t k = rnd(40); k > 0; k--) CHECK(one_step(&w, tx));
+      if (rnd(8) == 0) check_state(live(&w), &w.now);
+      scans_end(&w);
+      if (rnd(3)) commit(&w, tx);
+      else rollback(&w, tx);
+      if (rnd(4) == 0) check_state(live(&w), &w.base);
+      struct held *h = &w.held[rnd(MAX_HELD)];
+      if (h->view.schema && rnd(4) == 0) {
+        release(h);
+      } else if (!h->view.schema && rnd(2) == 0) {
+        CHECK(lc_read_view_open(w.ds, &h->view) == LC_OK);
+        h->state = state_copy(&w.base);
       }
-      if (held.schema && rnd(4) == 0) {
-        check_all(&w, held, &held_rows);
-        lc_read_view_close(&held);
-        list_free(&held_rows);
-      } else if (!held.schema && rnd(4) == 0) {
-        CHECK(lc_read_view_open(w.ds, &held) == LC_OK);
-        held_rows = list_copy(&w.committed);
-      }
+      if (rnd(5) == 0) migrate(&w);
+      if (rnd(40) == 0) restart(&w, rnd(4));
     }
-    if (held.schema) check_all(&w, held, &held_rows);
-    lc_read_view_close(&held);
-    list_free(&held_rows);
     world_free(&w);
   }
+  print_message("%lu operations\n", done);
 }
 
 /* The n-th allocation fails, wherever it is: the operation reports it, rolling back restores everything, and life goes on. */
 static void test_memory(void **unused) {
   (void)unused;
-  char text[2048];
-  state = seed + 1;
+  random_state = seed;
   for (int round = 0; round < 12; round++) {
-    struct world w = world_new(random_schema(text, sizeof text));
+    struct world w = world_new();
     for (int64_t n = 0; n < 120; n++) {
       struct lc_tx *tx = lc_tx_begin(w.ds);
       bool ok = true;
-      fail_after = n % 40;
+      armed = n % 40;
       for (uint64_t k = 0; k < 30 && ok; k++) ok = one_step(&w, tx);
+      armed = -1;
+      scans_end(&w);
       if (ok && rnd(2)) {
-        fail_after = -1;
         commit(&w, tx);
       } else {
         if (ok) fail_after = (int64_t)rnd(10);
         lc_tx_rollback(tx); /* also when an allocation fails in it */
         fail_after = -1;
-        list_free(&w.rows);
-        w.rows = list_copy(&w.committed);
+        state_free(&w.now);
+        w.now = state_copy(&w.base);
       }
-      check_all(&w, (struct lc_read_view){.ds = w.ds}, &w.rows);
+      check_state(live(&w), &w.base);
     }
     world_free(&w);
   }
@@ -439,30 +676,35 @@ static void test_memory_of_migrations(void **unused) {
   (void)unused;
   const char *old_text = "table t\n col id u32 pk auto\n col v u8 index\ntable gone\n col x u8\nview v\n col id u32 pk\n";
   struct lc_module_def *old = def_text(old_text), *new = def_text("table t private\n col id u32 pk auto\n col v u8\n col w string = 0100000061\ntable more\n col y string unique\nview v\n col id u32 pk\n col z u8\n");
-  struct world w = world_new(old_text);
-  struct lc_tx *tx = lc_tx_begin(w.ds);
-  for (int i = 0; i < 50; i++) CHECK(lc_tx_insert(tx, w.table, lc_slice("\0\0\0\0\7", 5), NULL, NULL, &err) == LC_ERRNO_OK);
-  struct lc_row_iter *it;
-  CHECK(lc_tx_scan(tx, w.table, &it) == LC_ERRNO_OK);
-  for (struct lc_slice row; (row = lc_row_iter_next(it)).data;) list_add(&w.rows, row);
-  lc_row_iter_close(it);
-  commit(&w, tx);
-  bool done = false;
-  for (int64_t n = 0; !done; n += 1 + n / 40) {
+  const struct lc_tx_delta *delta;
+  struct lc_datastore *ds;
+  CHECK(lc_datastore_new(&lc_env_system, &ds, &err) == LC_OK);
+  struct lc_tx *tx = lc_tx_begin(ds);
+  CHECK(lc_schema_create(tx, old, next_facts(), &err) == LC_OK);
+  struct m_table t = {.def = {.name = "t", .is_public = true, .has_pk = true, .n_cols = 2, .n_indexes = 2, .n_uniques = 1, .uniques = {{.n = 1}},
+                              .indexes = {{.name = "t_id_idx_btree", .n = 1}, {.name = "t_v_idx_btree", .n = 1, .cols = {1}}}}, .type = old->tables[0].row_type};
+  t.id = lc_datastore_table_by_name(ds, lc_slice_str("t"))->table_id;
+  for (uint8_t i = 1; i <= 50; i++) {
+    uint8_t row[] = {i, 0, 0, 0, 7};
+    CHECK(lc_tx_insert(tx, t.id, lc_slice("\0\0\0\0\7", 5), NULL, NULL, &err) == LC_ERRNO_OK);
+    rows_push(&t.rows, row_new(lc_slice(row, sizeof row)));
+  }
+  lc_tx_commit(tx, &delta);
+  lc_tx_delta_release(ds, delta);
+  bool ended = false;
+  for (int64_t n = 0; !ended; n += 1 + n / 40) {
     CHECK(n < 100000);
-    tx = lc_tx_begin(w.ds);
+    tx = lc_tx_begin(ds);
     fail_after = n;
-    done = lc_schema_update(tx, old, new, &facts, &err) == LC_OK;
-    done = done && fail_after >= 0;
+    ended = lc_schema_update(tx, old, new, next_facts(), &err) == LC_OK;
+    ended = ended && fail_after >= 0;
     fail_after = -1;
     lc_tx_rollback(tx);
-    CHECK(lc_datastore_table_by_name(w.ds, lc_slice_str("gone")) && !lc_datastore_table_by_name(w.ds, lc_slice_str("more")));
-    CHECK(lc_datastore_table_by_name(w.ds, lc_slice_str("t"))->table_id == w.table);
-    w.t = lc_datastore_table(w.ds, w.table);
-    CHECK(w.t->n_indexes == 2 && w.t->is_public);
-    check_all(&w, (struct lc_read_view){.ds = w.ds}, &w.rows);
+    CHECK(lc_datastore_table_by_name(ds, lc_slice_str("gone")) && !lc_datastore_table_by_name(ds, lc_slice_str("more")));
+    check_table((struct lc_read_view){.ds = ds}, &t);
   }
-  world_free(&w);
+  lc_datastore_free(ds);
+  rows_free(&t.rows);
   lc_module_def_free(old);
   lc_module_def_free(new);
 }
@@ -471,7 +713,7 @@ int main(void) {
   const char *s = getenv("SEED"), *n = getenv("STEPS");
   lc_alloc_may_fail = may_fail;
   seed = s ? strtoul(s, NULL, 0) : 1;
-  steps = n ? strtoul(n, NULL, 0) : 20000;
+  steps = n ? strtoul(n, NULL, 0) : 30000;
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_model), cmocka_unit_test(test_memory), cmocka_unit_test(test_memory_of_migrations)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
