@@ -184,6 +184,17 @@ static enum lc_status load_program(struct lc_db *db, struct lc_slice program, ui
   return st;
 }
 
+/* A database of an older version gets the system tables that have come since, in a transaction of their own (spec/06 §3). */
+static enum lc_status add_missing_tables(struct lc_db *db, struct lc_error *err) {
+  lc_buf_clear(&db->record);
+  enum lc_status st = lc_datastore_missing_record(db->ds, &db->record);
+  if (st != LC_OK) return lc_fail(err, st, "out of memory while adding system tables");
+  if (db->record.len == 0) return LC_OK;
+  lc_log(LC_LOG_INFO, "the database in %s is of an older version: it gets the system tables that have come since", db->dir);
+  st = lc_wal_reserve(db->wal, db->record.len, err);
+  return st == LC_OK ? append_payload(db, err) : st;
+}
+
 static enum lc_status start_existing(struct lc_db *db, struct lc_error *err) {
   enum lc_status st = open_wal(db, err);
   if (st == LC_OK) st = lc_db_recover(&db->files, &db->ds, &db->next_offset, err);
@@ -202,6 +213,7 @@ static enum lc_status start_existing(struct lc_db *db, struct lc_error *err) {
   lc_identity_hex(&db->options.owner_identity, wanted);
   if (strcmp(stored, wanted) != 0) return lc_fail(err, LC_CORRUPT, "mismatched owner identity: %s != %s", stored, wanted);
   st = load_program(db, facts.program_bytes, facts.program_kind, err);
+  if (st == LC_OK) st = add_missing_tables(db, err);
   return st == LC_OK ? disconnect_leftovers(db, err) : st;
 }
 

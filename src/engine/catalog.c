@@ -605,6 +605,12 @@ static enum lc_status shape_from_rows(struct lc_datastore *ds, struct shape *t, 
   return s;
 }
 
+void catalog_described(struct lc_datastore *ds, struct lc_slice st_table_row) {
+  uint32_t id;
+  memcpy(&id, st_table_row.data, 4);
+  if (id <= LC_ST_OUTBOX) ds->described |= (uint64_t)1 << id;
+}
+
 enum lc_status catalog_refresh(struct lc_datastore *ds, uint32_t table_id, struct lc_error *err) {
   struct lc_slice st_row = lc_tree_find(&ds_table(ds, LC_ST_TABLE)->rows, (const uint8_t *)&table_id);
   struct table *there = ds_table(ds, table_id);
@@ -615,6 +621,8 @@ enum lc_status catalog_refresh(struct lc_datastore *ds, uint32_t table_id, struc
   if (!shape) return oom(err);
   enum lc_status s = shape_from_rows(ds, shape, st_row, err);
   if (s == LC_OK) s = fill_sequences(ds, shape, sequences, &n_sequences, err);
+  if (s == LC_OK && !there && table_id < LC_FIRST_USER_ID)
+    lc_log(LC_LOG_WARN, "system table %u, %.*s, is of a newer version and not known to this one: its rows are kept", table_id, (int)shape->info.name.len, (const char *)shape->info.name.data);
   if (s != LC_OK) {
     shape_unref(shape);
     return s;

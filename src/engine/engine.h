@@ -63,8 +63,11 @@ void lc_datastore_limit_transactions(struct lc_datastore *ds, uint64_t limit_byt
 void lc_datastore_sequence_skips(struct lc_datastore *ds, uint64_t seed);
 /* The record payload of offset 0 of a new durable database (spec/07 §12): the system rows as inserts, no inputs. */
 enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_buf *payload);
+/* After replay: the record payload of the transaction that gives a database of an older version the system tables it lacks (spec/06 §3, spec/07 §9), those of 21 to 26 that
+ * nothing read has described (2.8 and before described no system table at all). Left empty if there is none. LC_NOMEM. */
+enum lc_status lc_datastore_missing_record(struct lc_datastore *ds, struct lc_buf *payload);
 /* Replays the `n_tx` record payloads of one commit (spec/06 §10.3): applies them, keeps the catalog. Rows of built-in system
- * tables that exist already are no-ops; unknown system tables are created and kept. *consumed = bytes used. */
+ * tables that exist already are no-ops; unknown system tables are created with a warning and kept. *consumed = bytes used. */
 enum lc_status lc_datastore_replay(struct lc_datastore *ds, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *err);
 /* The same for one commit of many: rows of several commits go into their table together. lc_datastore_replay_settle puts what is left: to be called before
  * anything but a replay is done with the datastore. LC_NOMEM. */

@@ -97,6 +97,7 @@ struct lc_datastore {
   struct lc_tx tx;
   uint64_t tx_limit_bytes;   /* of what one transaction changes */
   uint32_t *noted; uint32_t n_noted, cap_noted; /* replay: tables whose catalog rows have changed */
+  uint64_t described;        /* system tables whose st_table rows came from the log or a snapshot, a bit each */
   struct table *put_table; uint32_t n_puts; uint8_t *puts; /* replay: packed rows of a table that are still to be put */
   uint64_t random;           /* state of the generator for sequences; 0: no skips */
   struct lc_row_iter *free_iters;
@@ -108,6 +109,7 @@ struct shape *shape_new(void); /* one reference; NULL: out of memory */
 const struct lc_type *product_of_columns(struct lc_arena *a, const struct lc_type *row, uint32_t n, const uint16_t *columns);
 /* Builds or rebuilds a table from the st_ rows; removes it if they are gone. In a transaction this can be undone. */
 enum lc_status catalog_refresh(struct lc_datastore *ds, uint32_t table_id, struct lc_error *err);
+void catalog_described(struct lc_datastore *ds, struct lc_slice st_table_row); /* it was read from the log or a snapshot */
 /* The table that `shape` describes (its reference passes) takes its place in the catalog. */
 enum lc_status catalog_place(struct lc_datastore *ds, struct shape *shape, uint32_t n_sequences, const struct sequence *sequences, struct lc_error *err);
 void catalog_rollback(struct lc_tx *tx);

@@ -64,20 +64,55 @@ uint64_t lc_tx_record_max_bytes(const struct lc_tx *tx, const struct lc_tx_input
   return FIXED_BYTES + in->args.len + tx->n_bytes + (uint64_t)(tx->n_touched + tx->n_catalog) * A_TABLE_BYTES;
 }
 
-static void put_table(struct lc_buf *out, const struct table *t) {
-  struct lc_cursor c;
-  lc_buf_u32(out, t->info.table_id);
-  lc_buf_varint(out, lc_tree_count(&t->rows));
-  for (lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) lc_buf_slice_append(out, row_of_entry(t, lc_cursor_entry(&c)));
+/* Where the id of the table is in the rows of the tables that describe tables. */
+static uint32_t table_id_column(uint32_t st_id) { return st_id == LC_ST_INDEX || st_id == LC_ST_SCHEDULED ? 1 : st_id == LC_ST_CONSTRAINT || st_id == LC_ST_SEQUENCE ? 2 : 0; }
+
+/* The rows of one of st_table to st_constraint that describe the system tables in `which`, a bit each. */
+static void put_description(struct lc_buf *out, const struct table *t, uint64_t which) {
+  uint64_t n = 0;
+  for (int pass = 0; pass < 2; pass++) {
+    struct lc_cursor c;
+    for (lc_cursor_seek(&c, &t->rows, NULL, NULL, 0, false); lc_cursor_valid(&c); lc_cursor_next(&c)) {
+      struct lc_slice row = row_of_entry(t, lc_cursor_entry(&c));
+      uint32_t id;
+      memcpy(&id, lc_row_column(t->info.row_type, row.data, table_id_column(t->info.table_id)), 4);
+      if (id > LC_ST_OUTBOX || !(which >> id & 1)) continue;
+      if (pass == 0) n++;
+      else lc_buf_slice_append(out, row);
+    }
+    if (n == 0) return;
+    if (pass > 0) continue;
+    lc_buf_u32(out, t->info.table_id);
+    lc_buf_varint(out, n);
+  }
+}
+static enum lc_status describe_system_tables(struct lc_datastore *ds, uint64_t which, struct lc_buf *out) {
+  struct lc_buf ops = {0};
+  uint32_t n = 0;
+  for (uint32_t id = LC_ST_TABLE; id <= LC_ST_CONSTRAINT; id++) {
+    size_t before = ops.len;
+    put_description(&ops, ds_table(ds, id), which);
+    n += ops.len > before;
+  }
+  lc_buf_u8(out, FLAG_MUTATIONS);
+  lc_buf_varint(out, n);
+  lc_buf_slice_append(out, lc_buf_slice(&ops));
+  lc_buf_varint(out, 0);
+  lc_buf_varint(out, 0);
+  bool ok = lc_buf_ok(&ops) && lc_buf_ok(out);
+  lc_buf_free(&ops);
+  return ok ? LC_OK : LC_NOMEM;
 }
 
-enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_buf *out) {
-  lc_buf_u8(out, FLAG_MUTATIONS);
-  lc_buf_varint(out, LC_ST_CONSTRAINT);
-  for (uint32_t id = LC_ST_TABLE; id <= LC_ST_CONSTRAINT; id++) put_table(out, ds_table(ds, id));
-  lc_buf_varint(out, 0);
-  lc_buf_varint(out, 0);
-  return lc_buf_ok(out) ? LC_OK : LC_NOMEM;
+enum lc_status lc_datastore_bootstrap_record(struct lc_datastore *ds, struct lc_buf *out) { return describe_system_tables(ds, UINT64_MAX, out); }
+
+enum lc_status lc_datastore_missing_record(struct lc_datastore *ds, struct lc_buf *out) {
+  uint64_t missing = 0;
+  for (uint32_t id = LC_ST_ENV; id <= LC_ST_OUTBOX; id++) missing |= (uint64_t)1 << id & ~ds->described;
+  if (!missing) return LC_OK;
+  enum lc_status st = describe_system_tables(ds, missing, out);
+  if (st == LC_OK) ds->described |= missing;
+  return st;
 }
 
 /* ---- replay ---- */
@@ -142,14 +177,11 @@ static struct lc_slice first_string(struct lc_slice row) {
 static uint32_t subject(struct lc_datastore *ds, uint32_t st_id, struct lc_slice row, bool number_only) {
   const struct lc_type *type = ds_table(ds, st_id)->info.row_type;
   const struct lc_table_info *t = NULL;
-  uint32_t id = 0, column = 0;
+  uint32_t id = 0;
   switch (st_id) {
-  case LC_ST_TABLE: case LC_ST_COLUMN: case LC_ST_EVENT_TABLE: case LC_ST_OUTBOX: break;
-  case LC_ST_INDEX: case LC_ST_SCHEDULED: column = 1; break;
-  case LC_ST_CONSTRAINT: column = 2; break;
+  case LC_ST_TABLE: case LC_ST_COLUMN: case LC_ST_EVENT_TABLE: case LC_ST_OUTBOX: case LC_ST_INDEX: case LC_ST_SCHEDULED: case LC_ST_CONSTRAINT: break;
   case LC_ST_SEQUENCE:
     if (number_only) return 0;
-    column = 2;
     break;
   case LC_ST_VIEW: {
     const uint8_t *table = lc_row_column(type, row.data, 2);
@@ -165,7 +197,7 @@ static uint32_t subject(struct lc_datastore *ds, uint32_t st_id, struct lc_slice
   }
   default: return 0;
   }
-  memcpy(&id, lc_row_column(type, row.data, column), 4);
+  memcpy(&id, lc_row_column(type, row.data, table_id_column(st_id)), 4);
   return id > LC_ST_OUTBOX ? id : 0;
 }
 
@@ -237,6 +269,7 @@ static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, b
       }
       bool number_only = inserts && id == LC_ST_SEQUENCE && lc_tree_find(&t->rows, row.data).data;
       if (inserts && !rows_put(t, row)) return lc_fail(err, LC_NOMEM, "out of memory");
+      if (inserts && id == LC_ST_TABLE) catalog_described(ds, row);
       if (!inserts && !rows_delete(t, row, NULL)) number_only = id == LC_ST_SEQUENCE; /* gone already: an insert of this record replaced it */
       uint32_t touched = is_catalog ? subject(ds, id, row, number_only) : 0;
       if (touched && !note_table(ds, touched)) return lc_fail(err, LC_NOMEM, "out of memory");

@@ -136,6 +136,7 @@ static enum lc_status open_table(struct lc_restore *r, struct table *t, struct l
 }
 
 static enum lc_status restore_row(struct lc_restore *r, struct table *t, struct lc_slice row, struct lc_error *err) {
+  if (t->info.table_id == LC_ST_TABLE) catalog_described(r->ds, row);
   if (t->info.table_id <= LC_ST_OUTBOX) return rows_put(t, row) ? LC_OK : oom(err);
   if (t->numbered) {
     struct lc_buf *entry = &r->ds->entry;

@@ -2,6 +2,7 @@
 #ifndef LC_ENGINE_COPY_H
 #define LC_ENGINE_COPY_H
 #include "engine/engine.h"
+#include <stdlib.h>
 
 /* reversed: of user tables the blocks, and the rows in each, come in the opposite order. */
 struct copy_block { uint32_t table_id, n_rows; const struct lc_type *row_type; struct lc_buf rows; };

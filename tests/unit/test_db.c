@@ -493,11 +493,55 @@ static void migration_tokens(void **state) {
   assert_string_equal(hex, "dac1f240b8256d4a99f9bdbaa6db218bc2721af535277a00e60c09122e8e3014");
 }
 
+static enum lc_status copy_record(void *ctx, uint64_t first_offset, struct lc_slice records, uint32_t n_tx, size_t *consumed, struct lc_error *e) {
+  (void)e;
+  assert_int_equal(n_tx, 1);
+  *consumed = records.len;
+  if (first_offset) lc_wal_append(ctx, records);
+  return LC_OK;
+}
+
+/* A folder without the system tables in its log, as versions up to 2.8 wrote it (spec/07 §19 case 51): one transaction more when it is opened, and only then. */
+static void test_older_folder(void **state) {
+  (void)state;
+  restore_handlers();
+  char new_dir[64] = "", old_dir[64] = "/tmp/lightcone-db-XXXXXX", command[192];
+  static const struct lc_wal_options options;
+  struct lc_wal *from, *to;
+  struct lc_db *db = open_in(new_dir, program());
+  struct lc_db_client a = {.ops = &ops, .user = (void *)(uintptr_t)"a", .confirmed = true, .identity = {{3}}, .connection_id = {{3}}};
+  connect_and_add(db, &a, 5);
+  while (lc_db_run(db)) {}
+  lc_db_close(db);
+  lc_buf_free(&a.out);
+  assert_non_null(mkdtemp(old_dir));
+  assert_int_equal(lc_wal_open(&lc_fs_posix, new_dir, &options, &from, &err), LC_OK);
+  assert_int_equal(lc_wal_open(&lc_fs_posix, old_dir, &options, &to, &err), LC_OK);
+  if (lc_wal_replay(from, 0, copy_record, to, &err) != LC_OK) fail_msg("%s", err.text);
+  uint64_t end = lc_wal_next_offset(to);
+  assert_int_equal(end, lc_wal_next_offset(from) - 1);
+  lc_wal_submit(to);
+  lc_wal_close(from);
+  lc_wal_close(to);
+  for (int again = 0; again < 3; again++) {
+    db = open_in(old_dir, lc_slice(NULL, 0));
+    struct lc_read_view view = {.ds = lc_db_datastore(db)};
+    assert_int_equal(lc_view_row_count(view, LC_ST_TABLE), 27);
+    assert_int_equal(players(db), 5);
+    lc_db_close(db);
+    assert_int_equal(lc_wal_open(&lc_fs_posix, old_dir, &options, &to, &err), LC_OK);
+    assert_int_equal(lc_wal_next_offset(to), end + 2); /* theirs, and a's disconnection, in that order */
+    lc_wal_close(to);
+  }
+  snprintf(command, sizeof command, "rm -rf %s %s", new_dir, old_dir);
+  assert_int_equal(system(command), 0);
+}
+
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   if (lc_host_init(&err) != LC_OK) return 1;
   for (int i = 0; i < 4; i++) sigaction(trap_signals[i], NULL, &wasmtime_handlers[i]);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(migration_tokens), cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots), cmocka_unit_test(test_no_interval), cmocka_unit_test(test_failing_log), cmocka_unit_test(test_slow_disk)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(migration_tokens), cmocka_unit_test(test_life), cmocka_unit_test(test_snapshots), cmocka_unit_test(test_no_interval), cmocka_unit_test(test_failing_log), cmocka_unit_test(test_slow_disk), cmocka_unit_test(test_older_folder)};
   int rc = cmocka_run_group_tests(tests, NULL, NULL);
   lc_host_shutdown();
   return rc;
