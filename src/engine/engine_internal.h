@@ -45,6 +45,11 @@ struct table {
   bool touched;
 };
 #define DELETED ((size_t)1 << 63)
+/* Rows and keys of empty products have no bytes, but their address counts: NULL means none. */
+static inline struct lc_slice somewhere(struct lc_slice s) {
+  static const uint8_t no_bytes[1];
+  return s.data ? s : lc_slice(no_bytes, 0);
+}
 static inline struct lc_slice change_row(struct lc_slice c) { return lc_slice(c.data, c.len & ~DELETED); }
 
 /* What a transaction did to the catalog; `old`: the content before, which had n_changes row changes. */

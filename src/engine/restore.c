@@ -165,7 +165,7 @@ enum lc_status lc_datastore_restore_rows(struct lc_restore *r, uint32_t table_id
   if (!t) return lc_fail(err, LC_CORRUPT, "there are rows of table %u, which does not exist", table_id);
   if (!is_system && r->open != t) st = open_table(r, t, err);
   uint32_t fixed = t->any_bytes ? t->info.row_type->static_size_bytes : 0;
-  struct lc_reader in = lc_reader(rows);
+  struct lc_reader in = lc_reader(somewhere(rows));
   if (t->info.row_type->static_size_bytes == 0 && n_rows > 1) return equal_keys(t, err);
   for (uint64_t i = 0; i < n_rows && st == LC_OK; i++) {
     const uint8_t *start = in.p;

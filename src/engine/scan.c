@@ -88,7 +88,6 @@ static void iter_end(struct lc_row_iter *it) {
 }
 
 struct lc_slice lc_row_iter_next(struct lc_row_iter *it) {
-  static const uint8_t empty_row[1];
   struct lc_slice row;
   if (it->at < it->rows.len) {
     uint32_t len;
@@ -100,7 +99,7 @@ struct lc_slice lc_row_iter_next(struct lc_row_iter *it) {
     if (!iter_row(it, &it->shape->rows, &row)) return iter_end(it), lc_slice(NULL, 0);
     lc_cursor_next(&it->cursor);
   }
-  return row.len ? row : lc_slice(empty_row, 0);
+  return somewhere(row);
 }
 
 bool lc_row_iter_run(struct lc_row_iter *it, struct lc_row_run *out) {
@@ -222,8 +221,8 @@ static int range_bounds(const struct lc_index_info *info, struct lc_slice prefix
   if (!low_open) lc_buf_slice_append(&keys[0], low);
   if (!high_open) lc_buf_slice_append(&keys[1], high);
   if (!lc_buf_ok(&keys[0]) || !lc_buf_ok(&keys[1])) return nomem(err);
-  b->low = keys[0].data;
-  b->high = keys[1].data;
+  b->low = somewhere(lc_buf_slice(&keys[0])).data;
+  b->high = somewhere(lc_buf_slice(&keys[1])).data;
   b->low_parts = prefix_elems + (low_open ? 0 : 1);
   b->high_parts = prefix_elems + (high_open ? 0 : 1);
   return LC_ERRNO_OK;
@@ -250,7 +249,7 @@ int lc_view_find(struct lc_read_view v, uint32_t index_id, struct lc_slice key, 
   if (!info) return LC_ERRNO_NO_SUCH_INDEX;
   if (!info->is_unique) return LC_ERRNO_INDEX_NOT_UNIQUE;
   int rc = check_point(info, key, err);
-  if (rc == LC_ERRNO_OK) *row = find_unique(v, &p, at, info, key.data);
+  if (rc == LC_ERRNO_OK) *row = find_unique(v, &p, at, info, somewhere(key).data);
   return rc;
 }
 
@@ -261,6 +260,7 @@ int lc_view_scan_point(struct lc_read_view v, uint32_t index_id, struct lc_slice
   if (!info) return LC_ERRNO_NO_SUCH_INDEX;
   int rc = check_point(info, key, err);
   if (rc != LC_ERRNO_OK) return rc;
+  key = somewhere(key);
   struct scan_bounds b = {.low = key.data, .high = key.data, .low_parts = info->n_columns, .high_parts = info->n_columns};
   if (!info->is_unique) return iter_open(v, &p, (int32_t)at, &b, out, err);
   struct lc_row_iter *it = iter_new(v);

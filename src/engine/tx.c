@@ -386,7 +386,7 @@ int lc_tx_delete_row(struct lc_tx *tx, uint32_t table_id, struct lc_slice row, b
   *found = false;
   if (!t) return LC_ERRNO_NO_SUCH_TABLE;
   if (lc_bsatn_validate(t->info.row_type, NULL, &r, err) != LC_OK) return LC_ERRNO_BSATN_DECODE;
-  struct lc_slice stored = rows_find_equal(t, lc_slice(row.data, (size_t)(r.p - row.data)));
+  struct lc_slice stored = rows_find_equal(t, somewhere(lc_slice(row.data, (size_t)(r.p - row.data))));
   *found = stored.data != NULL;
   return *found ? tx_delete_row(tx, t, stored, err) : LC_ERRNO_OK;
 }

@@ -26,7 +26,7 @@ void target_set(const struct lc_tree *t, struct target *x, const uint8_t *key, u
     return;
   }
   uint8_t bits = s->part_bits[n_parts];
-  x->low = t->is_number && n_parts ? step_value(&s->steps[0], key) : lc_key_prefix(s, key, n_parts);
+  x->low = t->is_number && n_parts == s->n_parts ? step_value(&s->steps[0], key) : lc_key_prefix(s, key, n_parts);
   x->decided = bits != 255;
   x->high = bits == 255 || bits == 64 ? x->low : x->low | (UINT64_MAX >> bits);
 }

@@ -111,7 +111,7 @@ static void state_free(struct m_state *s) {
 }
 
 static const char *const type_words[] = {"u8", "u16", "u32", "u64", "u128", "u256", "i8", "i16", "i32", "i64", "i128", "i256", "f32", "f64", "bool", "string", "identity", "timestamp", "[u8]", "?u16",
-                                         "{A,B,C}", "{A:u8,B:string}", "(x:u8,y:i16)", "[string]", "(__connection_id__:u128)", "(__time_duration_micros__:i64)", "(__uuid__:u128)", "?f32", "(f:f64,s:string)"};
+                                         "{A,B,C}", "{A:u8,B:string}", "(x:u8,y:i16)", "[string]", "(__connection_id__:u128)", "(__time_duration_micros__:i64)", "(__uuid__:u128)", "?f32", "(f:f64,s:string)", "()"};
 static bool is_integer(const char *word) { return (*word == 'u' || *word == 'i') && word[1] >= '1' && word[1] <= '9'; }
 static bool is_direct(const char *word) { return (*word == 'u' && strcmp(word, "u128") != 0 && strcmp(word, "u256") != 0) || strncmp(word, "{A,", 3) == 0; }
 
@@ -268,6 +268,7 @@ static void random_value(const struct lc_type *t, struct lc_buf *out) {
   }
 }
 static void random_row(const struct m_table *t, struct lc_buf *out) { /* often one that is there, or one that shares some columns with it */
+  lc_buf_u8(out, 0); /* a row without bytes lies somewhere */
   lc_buf_clear(out);
   const struct row *like = t->rows.n && rnd(3) ? t->rows.r[rnd(t->rows.n)] : NULL;
   uint64_t change = rnd(3); /* nothing, one column in two, all but the first */

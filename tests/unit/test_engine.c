@@ -440,9 +440,31 @@ static void test_equal_floats(void **state) {
   world_free(&w);
 }
 
+/* An index over a column whose values have no bytes: its bounds are bounds. */
+static void test_empty_keys(void **state) {
+  (void)state;
+  struct world w = world_of(def_text("table t\n col id u8 pk\n col e ()\n index x btree e\n"));
+  const struct lc_table_info *t = lc_datastore_table_by_name(w.ds, lc_slice_str("t"));
+  uint32_t x = lc_datastore_index_by_name(w.ds, lc_slice_str("x"))->index_id, n;
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  for (uint8_t i = 0; i < 3; i++) assert_int_equal(lc_tx_insert(tx, t->table_id, lc_slice(&i, 1), NULL, NULL, &err), LC_ERRNO_OK);
+  static const struct { const char *start, *end; uint32_t rows; } ranges[] = {{"\0", "\0", 3}, {"\1", "\2", 0}, {"\2", "\1", 0}, {"\2", "\2", 3}, {"\0", "\2", 3}};
+  for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+    struct lc_row_iter *it;
+    assert_int_equal(lc_tx_scan_range(tx, x, lc_slice(NULL, 0), 0, lc_slice(ranges[i].start, 1), lc_slice(ranges[i].end, 1), &it, &err), LC_ERRNO_OK);
+    for (n = 0; lc_row_iter_next(it).data;) n++;
+    assert_int_equal(n, ranges[i].rows);
+    lc_row_iter_close(it);
+  }
+  assert_int_equal(lc_tx_delete_range(tx, x, lc_slice(NULL, 0), 0, lc_slice("\0", 1), lc_slice(NULL, 0), &n, &err), LC_ERRNO_OK);
+  assert_int_equal(n, 3);
+  commit(&w, tx);
+  world_free(&w);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_system_tables), cmocka_unit_test(test_sequence_and_set), cmocka_unit_test(test_errors),
                                      cmocka_unit_test(test_clients),       cmocka_unit_test(test_random),           cmocka_unit_test(test_schema_rollback), cmocka_unit_test(test_transaction_limit),
-                                     cmocka_unit_test(test_replay_in_batches), cmocka_unit_test(test_equal_floats)};
+                                     cmocka_unit_test(test_replay_in_batches), cmocka_unit_test(test_equal_floats), cmocka_unit_test(test_empty_keys)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
