@@ -85,8 +85,8 @@ MODEL_RUNS ?= 20
 MODEL_STEPS ?= 1000000
 MODEL_SEED ?= 1
 model-campaign: setup ## trees and transactions against naive models; MODEL_RUNS=20 MODEL_STEPS=1000000 MODEL_SEED=1
-	@$(MAKE) --no-print-directory VARIANT=asan build/asan/tests/test_store build/asan/tests/test_engine_model
-	@for seed in $$(seq $(MODEL_SEED) 1000000 $$(($(MODEL_SEED) + 1000000 * ($(MODEL_RUNS) - 1)))); do for t in store engine_model; do \
+	@$(MAKE) --no-print-directory VARIANT=asan build/asan/tests/test_store build/asan/tests/test_order build/asan/tests/test_engine_model
+	@for seed in $$(seq $(MODEL_SEED) 1000000 $$(($(MODEL_SEED) + 1000000 * ($(MODEL_RUNS) - 1)))); do for t in store order engine_model; do \
 	  echo "STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t"; STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t || exit 1; done; done
 
 CRASH_SECONDS ?= 300

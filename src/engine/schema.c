@@ -9,7 +9,11 @@ enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **
   ds->env = env;
   ds->tx.ds = ds;
   ds->tx_limit_bytes = LC_TX_MAX_BYTES;
-  if (!(ds->store = lc_store_new())) {
+  ds->store = lc_store_new();
+  if (!ds->store || !lc_buf_reserve(&ds->key, 64) || !lc_buf_reserve(&ds->entry, 64)) { /* a key of no bytes lies in them too */
+    lc_buf_free(&ds->key);
+    lc_buf_free(&ds->entry);
+    lc_store_free(ds->store);
     lc_free(ds);
     return lc_fail(err, LC_NOMEM, "out of memory");
   }

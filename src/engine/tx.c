@@ -377,6 +377,7 @@ int lc_tx_clear(struct lc_tx *tx, uint32_t table_id, uint64_t *count, struct lc_
   struct lc_row_iter *it;
   *count = 0;
   int rc = lc_tx_scan(tx, table_id, &it);
+  if (rc == LC_ERRNO_TRAP) return nomem(err);
   return rc == LC_ERRNO_OK ? delete_collected(tx, ds_table(tx->ds, table_id), it, count, err) : rc;
 }
 

@@ -462,9 +462,25 @@ static void test_empty_keys(void **state) {
   world_free(&w);
 }
 
+/* A unique column whose values have no bytes: the table holds one row. */
+static void test_empty_cluster_key(void **state) {
+  (void)state;
+  struct world w = world_of(def_text("table t\n col s string\n col e () unique\n col n u8\n index x btree n\n"));
+  const struct lc_table_info *t = lc_datastore_table_by_name(w.ds, lc_slice_str("t"));
+  struct lc_tx *tx = lc_tx_begin(w.ds);
+  uint32_t by_e = t->indexes[0].columns[0] == 1 ? t->indexes[0].index_id : t->indexes[1].index_id;
+  assert_int_equal(lc_tx_insert(tx, t->table_id, lc_slice("\1\0\0\0a\5", 6), NULL, NULL, &err), LC_ERRNO_OK);
+  assert_int_equal(lc_tx_insert(tx, t->table_id, lc_slice("\1\0\0\0b\5", 6), NULL, NULL, &err), LC_ERRNO_UNIQUE_EXISTS);
+  commit(&w, tx);
+  tx = lc_tx_begin(w.ds);
+  assert_int_equal(lc_tx_update(tx, t->table_id, by_e, lc_slice("\1\0\0\0b\6", 6), NULL, NULL, &err), LC_ERRNO_OK);
+  commit(&w, tx);
+  world_free(&w);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_system_tables), cmocka_unit_test(test_sequence_and_set), cmocka_unit_test(test_errors),
                                      cmocka_unit_test(test_clients),       cmocka_unit_test(test_random),           cmocka_unit_test(test_schema_rollback), cmocka_unit_test(test_transaction_limit),
-                                     cmocka_unit_test(test_replay_in_batches), cmocka_unit_test(test_equal_floats), cmocka_unit_test(test_empty_keys)};
+                                     cmocka_unit_test(test_replay_in_batches), cmocka_unit_test(test_equal_floats), cmocka_unit_test(test_empty_keys), cmocka_unit_test(test_empty_cluster_key)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
