@@ -346,7 +346,6 @@ void catalog_rollback(struct lc_tx *tx) {
       refs_clear(ds, t);
       content_swap(t, &c->old);
       each_tree(t, take_over, &after);
-      if (t->rows.store && same_tree(&t->rows, &after.rows)) t->next_number = after.next_number;
       content_free(&after, t);
       refs_set(ds, t);
       break;

@@ -524,7 +524,7 @@ static void sort_retired(struct world *w) { /* those that are there (again) are 
 static void migrate(struct world *w) {
   struct m_state new = state_copy(&w->base);
   struct lc_module_def *before = w->def;
-  for (uint64_t k = 1 + rnd(3); k > 0; k--) mutate(&new);
+  for (uint64_t k = rnd(2) ? 1 : 1 + rnd(3); k > 0; k--) mutate(&new);
   keep_def(w, m_module(&new));
   for (uint32_t i = 0; i < new.n; i++) new.t[i].type = w->def->tables[i].row_type;
   unsigned reason = must_fail(&w->base, &new);
