@@ -167,6 +167,7 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@build/bench-probe /tmp 1
 	@build/bench-echo
 	@bench/run.sh
+	@bench/inserts.py
 	@bench/idle.py
 
 run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publishes the sample if that is empty

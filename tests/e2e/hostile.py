@@ -322,6 +322,18 @@ def limits():
             if not again:
                 s.stop()
                 s.start()
+        # by identity: the same, for exactly that database, and also when it is named in both ways (the later one holds)
+        identity = {p.name: s.http('GET', f'/v1/database/{p.name}/identity')[1] for p in (quick, slow)}
+        assert all(len(i) == 64 for i in identity.values()), identity
+        s.stop()
+        s.options[-1] = f'{identity[slow.name]}=150/64,player-quick=0/48,{identity[quick.name]}=400/0'
+        s.start()
+        for p, least, most, mib in (slow, 0.15, 1.2, 64), (quick, 0.4, 1.4, 48), (late, 1.5, 8, 32):
+            start = time.monotonic()
+            assert p.post('run', Script().forever().ended(0).hex()) == ENERGY
+            took = time.monotonic() - start
+            assert least * 0.9 <= took <= most, (p.name, took)
+            assert p.play(Script().grow(mib * 16 - 64).grow(1)) == [64, -1], p.name
 
 
 def defaults():

@@ -20,6 +20,14 @@ pub fn seed(ctx: &ReducerContext, n: u32, balance: i64) {
     }
 }
 
+/// Inserts accounts 0..n with the given balance and does nothing else; fails if one of them exists.
+#[reducer]
+pub fn fill(ctx: &ReducerContext, n: u32, balance: i64) {
+    for id in 0..n {
+        ctx.db.accounts().insert(Account { id, balance });
+    }
+}
+
 /// Moves an amount from one account to another; fails, changing nothing, when that cannot be.
 #[reducer]
 pub fn transfer(ctx: &ReducerContext, from: u32, to: u32, amount: i64) -> Result<(), String> {
