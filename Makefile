@@ -31,7 +31,7 @@ LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: crash-campaign sim simulator model-campaign storage-campaign storage-planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
+.PHONY: crash-campaign sim simulator sim-campaign model-campaign storage-campaign planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -68,10 +68,10 @@ $(OUT)/tests/%: tests/unit/%.c $(LIBRARY)
 	@$(CC) $(CFLAGS) -MMD -MP $< $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -lcmocka -o $@
 
 # The storage simulator; with VARIANT=planted the mistakes can be chosen that it must find.
-$(OUT)/storage-sim: $(wildcard tests/storage-sim/*.[ch]) $(LIBRARY)
+$(OUT)/storage-sim: $(wildcard tests/storage-sim/*.[ch]) tests/sim/world.h tests/unit/def_text.h $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "cc $@"
-	@$(CC) $(CFLAGS) -MMD -MP $(wildcard tests/storage-sim/*.c) $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o $@
+	@$(CC) $(CFLAGS) -MMD -MP -Wl,--wrap=lc_log $(wildcard tests/storage-sim/*.c) $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o $@
 
 tests: $(TEST_BINARIES) $(OUT)/storage-sim
 
@@ -79,7 +79,7 @@ STORAGE_SEEDS ?= 100000
 STORAGE_FIRST ?= 1
 storage-campaign: setup ## simulate many runs of the storage; STORAGE_SEEDS=100000 STORAGE_FIRST=1
 	@$(MAKE) --no-print-directory VARIANT=planted build/planted/storage-sim
-	@build/planted/storage-sim $(STORAGE_FIRST) $(STORAGE_SEEDS)
+	@tests/sim/run --storage --fast --stats $(STORAGE_FIRST) $(STORAGE_SEEDS)
 
 MODEL_RUNS ?= 20
 MODEL_STEPS ?= 1000000
@@ -97,17 +97,18 @@ crash-campaign: setup ## kill -9 under load again and again, twice CRASH_SECONDS
 	@echo "make crash-campaign SEED=$(SEED) CRASH_SECONDS=$(CRASH_SECONDS)"
 	@OUT=$(CURDIR)/build/asan SEED=$(SEED) CRASH_SECONDS=$(CRASH_SECONDS) python3 tests/e2e/crash.py
 
-storage-planted: setup ## the table of planted mistakes and the seeds that find them
-	@$(MAKE) --no-print-directory VARIANT=planted build/planted/storage-sim
-	@for bug in 1 2 3 4 5 6 7 8; do build/planted/storage-sim 1 10000 --bug $$bug || exit 1; done
-
+BUGS := 1 2 3 4 5 6 7 8 9
+planted: setup ## the tables of planted bugs and the seeds that find them, of both simulators
+	@$(MAKE) --no-print-directory VARIANT=planted build/planted/storage-sim build/planted/simulator
+	@for bug in $(BUGS); do tests/sim/run --storage --fast 1 10000 $$bug || exit 1; done
+	@for bug in $(BUGS); do tests/sim/run --fast 1 10000 $$bug || exit 1; done
 
 # The simulator of whole databases: a native module in the place of host/, threads and clocks of its own in the place of libc's.
 SIM_FOLDERS := base types store engine sql live wal db
 SIM_OBJECTS := $(patsubst src/%.c,$(OUT)/obj/%.o,$(sort $(foreach f,$(SIM_FOLDERS),$(wildcard src/$f/*.c))))
 SIM_WRAPPED := pthread_mutex_init pthread_mutex_destroy pthread_mutex_lock pthread_mutex_unlock pthread_cond_init pthread_cond_destroy pthread_cond_wait pthread_cond_timedwait \
   pthread_cond_signal pthread_cond_broadcast pthread_create clock_gettime setpriority module_log_open lc_wal_append lc_log
-build/sim/simulator: $(sort $(wildcard tests/sim/*.[ch])) tests/unit/def_text.h $(SIM_OBJECTS)
+$(OUT)/simulator: $(sort $(wildcard tests/sim/*.[ch])) tests/unit/def_text.h $(SIM_OBJECTS)
 	@echo "cc $@"
 	@$(CC) $(CFLAGS) -Wno-multichar -Wno-clobbered $(SIM_WRAPPED:%=-Wl,--wrap=%) $(filter %.c %.o,$^) -lzstd -lpthread -lm -o $@
 
@@ -118,6 +119,9 @@ SEEDS ?= 1000
 FIRST ?= 1
 sim: simulator ## simulate whole databases; SEEDS=1000 FIRST=1
 	@tests/sim/run $(FIRST) $(SEEDS)
+sim-campaign: setup ## many more of them, optimised, with a count of every fault; SEEDS=100000 FIRST=1
+	@$(MAKE) --no-print-directory VARIANT=planted build/planted/simulator
+	@tests/sim/run --fast --stats $(FIRST) $(SEEDS)
 
 loadgen: $(LOADGEN)
 

@@ -208,7 +208,7 @@ extern const struct lc_env lc_env_system;
 
 /* Bugs that tests/sim plants to show that it finds them (docs/internals/simulator.md); no other build has them. */
 enum lc_planted_bug { LC_BUG_NONE, LC_BUG_NO_FSYNC, LC_BUG_NO_DIR_SYNC, LC_BUG_ACK_BEFORE_DURABLE, LC_BUG_NAME_BEFORE_DATA, LC_BUG_TORN_TAIL_ACCEPTED, LC_BUG_SNAPSHOT_BEFORE_SYNC,
-                      LC_BUG_SEQUENCE_REISSUE, LC_BUG_RETENTION };
+                      LC_BUG_SEQUENCE_REISSUE, LC_BUG_RETENTION, LC_BUG_INDEX_BEFORE_DATA };
 #ifdef LC_SIMULATOR
 extern enum lc_planted_bug lc_planted_bug;
 #define LC_PLANTED(bug) (lc_planted_bug == (bug))

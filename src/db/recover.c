@@ -56,8 +56,10 @@ static enum lc_status restore_newest(struct lc_db_files *f, uint32_t n, const ui
     uint64_t s = offsets[n];
     char why[sizeof err->text];
     if (s >= end) {
-      snprintf(why, sizeof why, "%s/snapshots/%020llu.snapshot holds the transactions up to %llu, which were durable, but the log ends before %llu", f->dir, (unsigned long long)s,
-               (unsigned long long)s, (unsigned long long)end);
+      char place[1024];
+      lc_wal_end_place(f->wal, place, sizeof place);
+      snprintf(why, sizeof why, "%s: expected transaction %llu, which was durable, since %s/snapshots/%020llu.snapshot holds it; found the end of the log", place, (unsigned long long)end, f->dir,
+               (unsigned long long)s);
       if (!f->accept_lost_transactions)
         return lc_fail(err, LC_CORRUPT, "%s: it has lost transactions. Bring back the segments in %s/clog from a copy, or start with --accept-lost-transactions to go on from where the log ends", why,
                        f->dir);

@@ -1,11 +1,13 @@
 /* Owns: scheduled reducers and procedures (spec/06 §9.4, spec/07 §13): a heap of what is due when, armed by the rows that transactions commit.
  *
  * Invariants: every row of a scheduled table is armed when it is committed and when the database or a new program starts; an entry names a row
- * and a hash of it, and fires only if that very row is still there, so that entries need not be taken out when their rows change or go. A one-shot row goes
+ * and a hash of it, and fires only if that very row is still there, so that entries need not be taken out when their rows change or go. Those of interval rows are:
+ * the same row may come back, and must not be called twice in an interval. A one-shot row goes
  * in the transaction of its reducer, so that a crash can not run it twice; if the reducer fails, in one of its own. Everything here needs the baton; the
  * clock comes back as an operation of the inbox (lc_db_alarm). Callers: db.c (after drains), call.c (commits), open.c, http.c.
  */
 #include "db_internal.h"
+#include <stdlib.h>
 
 enum { RUN_LIMIT_NS = 1000000, MIN_INTERVAL_US = 1000 /* of an interval of zero */, STALE_MIN = 1024 };
 static const int64_t max_delay_us = ((1ll << 36) - 1) * 1000;
@@ -122,6 +124,27 @@ static void sweep(struct lc_db *db) {
   for (uint32_t i = n / 2; i-- > 0;) sift_down(s, i);
 }
 
+static int by_hash(const void *a, const void *b) { return memcmp(a, b, 2 * sizeof(uint64_t)); }
+/* The entries of interval rows that have gone or changed. */
+static void forget_intervals(struct scheduler *s, const struct lc_table_delta *d) {
+  uint64_t (*gone)[2] = NULL;
+  uint32_t n_gone = 0, n = 0;
+  int64_t us;
+  for (uint32_t k = 0; k < d->n_deletes && s->n; k++) {
+    if (!schedule_of(d->table, d->deletes[k], &us)) continue;
+    if (!gone && !(gone = lc_alloc((d->n_deletes - k) * sizeof *gone))) lc_panic("out of memory for %u scheduled calls that are no more", d->n_deletes);
+    hash_row(d->deletes[k], gone[n_gone++]);
+  }
+  if (!n_gone) return;
+  if (n_gone > 1) qsort(gone, n_gone, sizeof *gone, by_hash);
+  for (uint32_t i = 0; i < s->n; i++)
+    if (s->heap[i].table_id != d->table->table_id || !bsearch(s->heap[i].hash, gone, n_gone, sizeof *gone, by_hash)) s->heap[n++] = s->heap[i];
+  lc_free(gone);
+  if (n == s->n) return;
+  s->n = n;
+  for (uint32_t i = n / 2; i-- > 0;) sift_down(s, i);
+}
+
 void scheduler_committed(struct lc_db *db, const struct lc_tx_delta *delta) {
   const struct lc_env *env = db->options.env;
   if (!db->is_open) return; /* scheduler_restart will look at every row */
@@ -129,6 +152,7 @@ void scheduler_committed(struct lc_db *db, const struct lc_tx_delta *delta) {
     const struct lc_table_delta *d = &delta->tables[i];
     if (!d->table || !d->table->has_schedule) continue;
     int64_t now = env->now_us(env->ctx);
+    if (d->n_deletes) forget_intervals(db->scheduler, d);
     for (uint32_t k = 0; k < d->n_inserts; k++) arm(db->scheduler, d->table, d->inserts[k], now);
     db->scheduler->n_stale += d->n_deletes;
     sweep(db);
@@ -194,10 +218,15 @@ static void arm_again(struct lc_db *db, struct entry e) {
   push(db->scheduler, e);
 }
 
+static bool is_armed(const struct scheduler *s, const struct entry *e) {
+  for (uint32_t i = 0; i < s->n; i++)
+    if (s->heap[i].table_id == e->table_id && memcmp(s->heap[i].hash, e->hash, sizeof e->hash) == 0) return true;
+  return false;
+}
 static void procedure_done(struct lc_db *db, void *arg, const struct lc_db_procedure_result *r) {
   struct entry *e = arg;
   if (r->status != LC_OK && r->status != LC_CLOSED) lc_log(LC_LOG_WARN, "scheduled procedure: %s", r->error_text);
-  if (r->status != LC_CLOSED) arm_again(db, *e);
+  if (r->status != LC_CLOSED && !is_armed(db->scheduler, e)) arm_again(db, *e); /* meanwhile the row may have gone and come back */
   lc_free(e);
 }
 
@@ -256,6 +285,7 @@ static void run_due(struct lc_db *db, void *arg) {
   struct scheduler *s = db->scheduler;
   int64_t start_ns = env->monotonic_ns(env->ctx);
   atomic_store(&s->is_queued, false);
+  s->alarm_us = INT64_MAX; /* it has rung; if the clock was set back since, nothing is due and it must be asked for again */
   while (s->n && s->heap[0].due_us <= env->now_us(env->ctx) && !atomic_load(&db->closing) && !lc_db_failure(db)) {
     if (env->monotonic_ns(env->ctx) - start_ns > RUN_LIMIT_NS) { /* others wait too */
       queue(db);

@@ -260,6 +260,11 @@ enum lc_status lc_wal_replay(struct lc_wal *w, uint64_t from_offset,
   return wal_replay(&range, fn, ctx, err);
 }
 
+void lc_wal_end_place(const struct lc_wal *w, char *out, size_t size) {
+  char path[WAL_PATH_BYTES];
+  wal_path(w->dir, w->n_segments ? w->segments[w->n_segments - 1] : 0, ".stdb.log", path);
+  snprintf(out, size, "%s at byte %llu", path, (unsigned long long)w->write_at);
+}
 uint64_t lc_wal_first_offset(const struct lc_wal *w) { return w->n_segments ? w->segments[0] : 0; }
 
 enum lc_status lc_wal_retain(struct lc_wal *w, uint64_t from_offset, struct lc_error *err) {
@@ -409,6 +414,7 @@ static int write_batch(struct lc_wal *w, struct lc_slice batch, uint64_t first) 
       wal_index_note(&w->index, first++, w->write_at + (end - done), total);
       end += total;
     }
+    if (LC_PLANTED(LC_BUG_INDEX_BEFORE_DATA)) wal_index_flush(&w->index);
     int rc = fs->write_at(fs->ctx, w->fd, batch.data + done, end - done, w->write_at);
     if (rc == 0 && !LC_PLANTED(LC_BUG_NO_FSYNC)) rc = fs->sync(fs->ctx, w->fd);
     if (rc != 0) return rc;

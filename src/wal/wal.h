@@ -40,6 +40,7 @@ struct lc_wal_options {
 /* Opens or creates DIR/clog and takes DIR/db.lock. A torn tail of the newest segment is cut off; damage anywhere else is refused
  * (LC_CORRUPT: file, position, what was expected and found). LC_CONFLICT: another process has the lock. fs is borrowed. */
 enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct lc_wal_options *options, struct lc_wal **out, struct lc_error *err);
+void lc_wal_end_place(const struct lc_wal *wal, char *out, size_t size);   /* "FILE at byte N" where the next commit goes, cut at size */
 uint64_t lc_wal_first_offset(const struct lc_wal *wal);                /* where the log begins; before anything is appended */
 /* Removes the segments whose transactions are all before from_offset, the oldest first and never the newest. Any thread, one at a time. LC_IO. */
 enum lc_status lc_wal_retain(struct lc_wal *wal, uint64_t from_offset, struct lc_error *err);

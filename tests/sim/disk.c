@@ -2,7 +2,8 @@
  *
  * A sector written and not synced is kept or not by chance, each by itself, so that writes are lost, torn and reordered; the size of a file is then one of those it had.
  * A new, renamed or removed name counts after a sync of its folder; before, a power cut keeps some of the changes, in order or not. A failed sync drops what it should have
- * written, also from the cache: a later one does not bring it back. A failed write has written some of its sectors. */
+ * written from the cache too, or leaves it there as if it were on the disk: a later one does not bring it back. A failed write, or one in which the power goes, has written
+ * a part. */
 #include "sim.h"
 #include <errno.h>
 #include <stdio.h>
@@ -30,6 +31,10 @@ static void *grow(void *p, size_t bytes) {
 }
 static void copy_path(char *to, const char *from) {
   if (snprintf(to, PATH_BYTES, "%s", from) >= PATH_BYTES) abort();
+}
+static bool ends_with(const char *path, const char *end) {
+  size_t n = strlen(path), k = strlen(end);
+  return n >= k && strcmp(path + n - k, end) == 0;
 }
 static int find(const struct names *n, const char *path) {
   for (int i = 0; i < n->n; i++)
@@ -105,9 +110,19 @@ static void keep_sector(struct inode *f, size_t s) {
 /* Everything dirty reaches the disk, each sector with the chance; then nothing is dirty. */
 static void write_back(struct inode *f, uint64_t kept_of_8) {
   size_t size = f->now.len;
-  bool size_kept = kept_of_8 >= 8 || (kept_of_8 && sim_one_in(2));
-  for (size_t s = 0; s < f->n_dirty; s++)
-    if (f->dirty[s] && (kept_of_8 >= 8 || sim_below(8) < kept_of_8)) keep_sector(f, s);
+  bool all = kept_of_8 >= 8, size_kept = all || (kept_of_8 && sim_one_in(2)), any_kept = false, any_lost = false, reordered = false;
+  for (size_t s = 0; s < f->n_dirty; s++) {
+    if (!f->dirty[s]) continue;
+    bool kept = all || sim_below(8) < kept_of_8;
+    if (kept) keep_sector(f, s);
+    reordered |= kept && any_lost;
+    any_kept |= kept;
+    any_lost |= !kept;
+    if (!all) sim_faults_seen[kept ? SIM_SECTOR_KEPT : SIM_SECTOR_LOST]++;
+  }
+  sim_faults_seen[SIM_TORN] += any_kept && any_lost;
+  sim_faults_seen[SIM_REORDERED] += reordered;
+  sim_faults_seen[SIM_SIZE_ONLY] += size_kept && size > f->kept.len;
   if (size_kept) set_size(&f->kept, size);
   f->n_dirty = 0;
 }
@@ -141,13 +156,18 @@ uint64_t sim_disk_operations(void) { return d.operations; }
 void sim_disk_restart(bool power_cut) {
   d.crashed = false;
   d.n_handles = 0;
-  if (!power_cut) return;
+  if (!power_cut) {
+    sim_faults_seen[SIM_PROCESS_ENDS]++;
+    return;
+  }
   static const uint64_t chances[] = {0, 8, 4, 1, 7};
   uint64_t chance = chances[sim_below(5)];
-  bool in_order = sim_one_in(2);
+  bool in_order = sim_one_in(2), any_lost = false;
   for (int i = 0; i < d.n_changes; i++) {
-    if (sim_below(8) < chance) apply(&d.kept, &d.changes[i]);
-    else if (in_order) break;
+    bool kept = !(in_order && any_lost) && sim_below(8) < chance;
+    if (kept) apply(&d.kept, &d.changes[i]);
+    sim_faults_seen[kept ? any_lost ? SIM_NAME_REORDERED : SIM_NAME_KEPT : SIM_NAME_LOST]++;
+    any_lost |= !kept;
   }
   d.n_changes = 0;
   for (int i = 0; i < d.n_inodes; i++) {
@@ -169,9 +189,11 @@ void sim_disk_restart(bool power_cut) {
 }
 
 bool sim_disk_flip_bit(char *path, size_t path_size, uint64_t *at) {
+  static const char *const kinds[] = {".stdb.log", ".snapshot", ".stdb.ofs", ".stdb.log"};
+  const char *kind = kinds[sim_below(4)];
   int found[MAX_NAMES], n = 0;
   for (int i = 0; i < d.now.n && n < MAX_NAMES; i++)
-    if (d.inodes[d.now.list[i].inode].now.len && (strstr(d.now.list[i].path, ".stdb.") || strstr(d.now.list[i].path, ".snapshot"))) found[n++] = i;
+    if (d.inodes[d.now.list[i].inode].now.len && strstr(d.now.list[i].path, kind)) found[n++] = i;
   if (!n) return false;
   const struct name *name = &d.now.list[found[sim_below((uint64_t)n)]];
   struct inode *f = &d.inodes[name->inode];
@@ -180,7 +202,17 @@ bool sim_disk_flip_bit(char *path, size_t path_size, uint64_t *at) {
   f->now.data[*at] ^= bit;
   if (*at < f->kept.len) f->kept.data[*at] ^= bit;
   snprintf(path, path_size, "%s", name->path);
+  sim_faults_seen[strstr(path, ".snapshot") ? SIM_FLIP_SNAPSHOT : strstr(path, ".ofs") ? SIM_FLIP_INDEX : SIM_FLIP_SEGMENT]++;
   return true;
+}
+struct lc_slice sim_disk_newest_segment(char *path, size_t path_size) {
+  const struct name *newest = NULL;
+  for (int i = 0; i < d.now.n; i++) { /* their numbers have all digits, so the order of the names is theirs */
+    const struct name *n = &d.now.list[i];
+    if (ends_with(n->path, ".stdb.log") && (!newest || strcmp(n->path, newest->path) > 0)) newest = n;
+  }
+  snprintf(path, path_size, "%s", newest ? newest->path : "");
+  return newest ? lc_buf_slice(&d.inodes[newest->inode].now) : (struct lc_slice){0};
 }
 
 struct sim_image { struct inode *inodes; int n_inodes; struct names now, kept; struct change *changes; int n_changes; };
@@ -220,7 +252,7 @@ void sim_disk_load(struct sim_image *m) {
 /* ---- struct lc_fs ---- */
 
 /* One operation: time for others, the power cut, an error by chance. 0 or -errno. */
-static int operation(uint64_t kind, const char *path, const void *data, size_t len, bool can_fail) {
+static int operation(enum sim_operation kind, const char *path, const void *data, size_t len, bool can_fail) {
   sim_yield();
   if (d.crashed) return -EIO;
   d.operations++;
@@ -229,13 +261,16 @@ static int operation(uint64_t kind, const char *path, const void *data, size_t l
   if (d.crash_at && d.operations >= d.crash_at) {
     d.crashed = true;
     d.crash_at = 0;
+    sim_faults_seen[SIM_POWER_CUT(kind)]++;
     if (sim_verbose) fprintf(stderr, "%llu: power cut\n", (unsigned long long)d.operations);
     return -EIO;
   }
-  if (sim_verbose) fprintf(stderr, "%llu: %c%c%c%c %s %zu\n", (unsigned long long)d.operations, (char)(kind >> 24), (char)(kind >> 16), (char)(kind >> 8), (char)kind, path, len);
+  if (sim_verbose) fprintf(stderr, "%llu: %s %s %zu\n", (unsigned long long)d.operations, sim_operation_names[kind], path, len);
   if (can_fail && d.faults.error_one_in && sim_one_in(d.faults.error_one_in)) {
+    bool full = sim_one_in(2);
     if (sim_verbose) fprintf(stderr, "  fails\n");
-    return sim_one_in(2) ? -EIO : -ENOSPC;
+    sim_faults_seen[full ? SIM_ENOSPC(kind) : SIM_EIO(kind)]++;
+    return full ? -ENOSPC : -EIO;
   }
   return 0;
 }
@@ -252,7 +287,7 @@ static bool folder_there(const char *path) {
 }
 static int s_make_dir(void *c, const char *path) {
   (void)c;
-  OPERATION('mkdr', path, NULL, 0, true);
+  OPERATION(SIM_MAKE_DIR, path, NULL, 0, true);
   if (find(&d.now, path) >= 0) return 0;
   if (!folder_there(path)) return -ENOENT;
   change("", path, new_inode(true));
@@ -260,7 +295,7 @@ static int s_make_dir(void *c, const char *path) {
 }
 static int s_list(void *c, const char *dir, void (*fn)(void *, const char *), void *arg) {
   (void)c;
-  OPERATION('list', dir, NULL, 0, true);
+  OPERATION(SIM_LIST, dir, NULL, 0, true);
   if (find(&d.now, dir) < 0) return -ENOENT;
   size_t n = strlen(dir);
   for (int i = 0; i < d.now.n; i++) {
@@ -276,7 +311,7 @@ static int handle(int inode) {
 }
 static int s_open(void *c, const char *path, bool create) {
   (void)c;
-  OPERATION('open', path, NULL, create, true);
+  OPERATION(SIM_OPEN, path, NULL, create, true);
   int i = find(&d.now, path);
   if (create && i >= 0) return -EEXIST;
   if (!create && i < 0) return -ENOENT;
@@ -287,12 +322,12 @@ static int s_open(void *c, const char *path, bool create) {
 }
 static int64_t s_size(void *c, int fd) {
   (void)c;
-  OPERATION('size', "", NULL, 0, false);
+  OPERATION(SIM_SIZE, "", NULL, 0, true);
   return (int64_t)inode_of(fd)->now.len;
 }
 static int64_t s_read_at(void *c, int fd, void *out, size_t n, uint64_t at) {
   (void)c;
-  OPERATION('read', "", NULL, n, true);
+  OPERATION(SIM_READ, "", NULL, n, true);
   const struct inode *f = inode_of(fd);
   if (at >= f->now.len) return 0;
   if (n > f->now.len - at) n = f->now.len - at;
@@ -301,11 +336,18 @@ static int64_t s_read_at(void *c, int fd, void *out, size_t n, uint64_t at) {
 }
 static int s_write_at(void *c, int fd, const void *data, size_t n, uint64_t at) {
   (void)c;
-  int rc = operation('writ', "", data, n, true);
-  if (d.crashed && rc == 0) rc = -EIO;
+  if (d.faults.write_ns) {
+    int64_t ns = (int64_t)sim_below((uint64_t)d.faults.write_ns);
+    sim_reached[SIM_SLOW_WRITE] += ns >= 10000000;
+    sim_sleep_ns(ns);
+  }
+  bool was_crashed = d.crashed;
+  int rc = operation(SIM_WRITE, "", data, n, true);
+  if (was_crashed) return rc;
   struct inode *f = inode_of(fd);
   if (rc != 0) n = n ? sim_below(n) : 0; /* some of it is there */
-  if (d.crashed || n == 0) return rc;
+  if (n == 0) return rc;
+  if (rc != 0) sim_faults_seen[d.crashed ? SIM_CUT_WRITE : SIM_SHORT_WRITE]++;
   if (at + n > f->now.len) set_size(&f->now, at + n);
   memcpy(f->now.data + at, data, n);
   mark(f, at, at + n);
@@ -313,12 +355,18 @@ static int s_write_at(void *c, int fd, const void *data, size_t n, uint64_t at) 
 }
 static int s_sync(void *c, int fd) {
   (void)c;
-  if (d.faults.sync_ns) sim_sleep_ns((int64_t)sim_below((uint64_t)d.faults.sync_ns));
-  int rc = operation('sync', "", NULL, (size_t)fd, true);
+  if (d.faults.sync_ns) {
+    int64_t ns = (int64_t)sim_below((uint64_t)d.faults.sync_ns);
+    sim_reached[SIM_SLOW_SYNC] += ns >= 10000000;
+    sim_sleep_ns(ns);
+  }
+  int rc = operation(SIM_SYNC, "", NULL, (size_t)fd, true);
   if (d.crashed) return rc;
   struct inode *f = inode_of(fd);
   write_back(f, rc == 0 ? 8 : sim_below(8));
-  if (rc != 0) { /* the cache has forgotten what could not be written */
+  bool dropped = rc != 0 && sim_one_in(2);
+  if (rc != 0) sim_faults_seen[dropped ? SIM_SYNC_DROPPED : SIM_SYNC_CLEAN]++;
+  if (dropped) {
     set_size(&f->now, f->kept.len);
     if (f->kept.len) memcpy(f->now.data, f->kept.data, f->kept.len);
   }
@@ -326,7 +374,7 @@ static int s_sync(void *c, int fd) {
 }
 static int s_sync_dir(void *c, const char *path) {
   (void)c;
-  OPERATION('sdir', path, NULL, 0, true);
+  OPERATION(SIM_SYNC_DIR, path, NULL, 0, true);
   if (find(&d.now, path) < 0 && strcmp(path, "/") != 0) return -ENOENT;
   int n = 0;
   for (int i = 0; i < d.n_changes; i++) {
@@ -338,24 +386,29 @@ static int s_sync_dir(void *c, const char *path) {
 }
 static int s_rename(void *c, const char *from, const char *to) {
   (void)c;
-  OPERATION('renm', to, NULL, 0, true);
+  OPERATION(SIM_RENAME, to, NULL, 0, true);
   int i = find(&d.now, from);
   if (i < 0 || !folder_there(to)) return -ENOENT;
   char gone[PATH_BYTES];
   copy_path(gone, from);
   change(gone, to, d.now.list[i].inode);
+  sim_reached[SIM_SNAPSHOTS] += ends_with(to, ".snapshot");
+  sim_reached[SIM_ASIDE] += ends_with(to, ".damaged");
+  sim_reached[SIM_ROTATED] += ends_with(gone, ".stdb.log.tmp") && !strstr(gone, "/00000000000000000000.");
+  sim_reached[SIM_COMPRESSED] += ends_with(gone, ".zst.tmp");
   return 0;
 }
 static int s_unlink(void *c, const char *path) {
   (void)c;
-  OPERATION('unlk', path, NULL, 0, true);
+  OPERATION(SIM_UNLINK, path, NULL, 0, true);
   if (find(&d.now, path) < 0) return -ENOENT;
+  sim_reached[SIM_RETAINED] += ends_with(path, ".stdb.log");
   change(path, "", -1);
   return 0;
 }
 static int s_truncate(void *c, int fd, uint64_t size) {
   (void)c;
-  OPERATION('trun', "", NULL, size, true);
+  OPERATION(SIM_TRUNCATE, "", NULL, size, true);
   struct inode *f = inode_of(fd);
   set_size(&f->now, size);
   mark(f, size, size);
@@ -363,7 +416,7 @@ static int s_truncate(void *c, int fd, uint64_t size) {
 }
 static int s_lock(void *c, const char *path) {
   (void)c;
-  OPERATION('lock', path, NULL, 0, true);
+  OPERATION(SIM_LOCK, path, NULL, 0, true);
   if (!folder_there(path)) return -ENOENT;
   int i = find(&d.now, path);
   if (i >= 0) return handle(d.now.list[i].inode);

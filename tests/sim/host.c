@@ -112,8 +112,9 @@ static void random_row(const struct lc_table_info *t, bool is_auto, int64_t now_
   if (t->has_schedule) {
     lc_buf_u64(out, 0);
     bool once = chance(4) != 0;
+    static const uint64_t intervals_us[] = {5000, 20000, 60000}; /* few, so that a row becomes again what it was */
     lc_buf_u8(out, once);
-    lc_buf_u64(out, once ? (uint64_t)now_us + chance(50000) : 5000 + chance(100000));
+    lc_buf_u64(out, once ? (uint64_t)now_us + chance(50000) : intervals_us[chance(3)]);
     return;
   }
   value(t->row_type, out);
@@ -180,7 +181,10 @@ void lc_instance_call_reducer(struct lc_instance *inst, const struct lc_call_arg
   if (call->id == 1) { /* tick: a row that was due once goes with the transaction */
     state = lc_hash64(call->args.data, call->args.len, 1) | 1;
     for (uint32_t i = 0; i < all.n; i++)
-      if (all.list[i]->has_schedule && call->args.data[8] == 1) sim_changes_add(&sim_changes, all.list[i]->table_id, false, call->args);
+      if (all.list[i]->has_schedule) {
+        sim_check_tick(all.list[i]->table_id, call->args, call->timestamp_us);
+        if (call->args.data[8] == 1) sim_changes_add(&sim_changes, all.list[i]->table_id, false, call->args);
+      }
     step(inst->env->tx, all.list[0], call->timestamp_us);
     return;
   }
@@ -188,6 +192,7 @@ void lc_instance_call_reducer(struct lc_instance *inst, const struct lc_call_arg
   state |= 1;
   for (uint64_t n = chance(6); n--;) step(inst->env->tx, all.list[chance(all.n)], call->timestamp_us);
   if (chance(6)) return;
+  sim_reached[SIM_ROLLED_BACK]++;
   sim_changes_clear(&sim_changes);
   out->status = LC_CALL_USER_ERROR;
   out->message = lc_slice_str("no");

@@ -6,10 +6,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sanitizer/common_interface_defs.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <ucontext.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#else /* without it nobody needs to be told */
+#define __sanitizer_start_switch_fiber(fake, bottom, size) ((void)(fake), (void)(bottom), (void)(size))
+#define __sanitizer_finish_switch_fiber(fake, bottom, size) ((void)(fake), (void)(bottom), (void)(size))
+#endif
 
 enum { MAX_FIBERS = 64, STACK_BYTES = 1 << 20 };
 enum fiber_state { FREE, RUNS, WAITS };
@@ -32,8 +37,8 @@ bool sim_threads_scarce;
 int64_t sim_now_ns(void) { return now_ns; }
 
 static void after_switch(int from) {
-  const void *bottom;
-  size_t size;
+  const void *bottom = NULL;
+  size_t size = 0;
   __sanitizer_finish_switch_fiber(fibers[current].fake_stack, &bottom, &size);
   if (from == 0 && !main_stack) main_stack = bottom, main_stack_size = size;
 }
@@ -89,7 +94,10 @@ void sim_threads_start(void) {
 }
 void sim_yield(void) {
   now_ns += 200;
-  if (sim_one_in(2)) switch_to(choose(), false);
+  if (!sim_one_in(2)) return;
+  int to = choose();
+  sim_reached[SIM_SWITCHES] += to != current;
+  switch_to(to, false);
 }
 void sim_sleep_ns(int64_t ns) { wait_for(NULL, now_ns + ns); }
 void sim_threads_join(void) {
@@ -161,7 +169,10 @@ int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*ent
   (void)attr;
   int i = 1;
   while (i < MAX_FIBERS && fibers[i].state != FREE) i++;
-  if (i == MAX_FIBERS || (sim_threads_scarce && sim_one_in(50))) return EAGAIN; /* a system may have no more threads */
+  if (i == MAX_FIBERS || (sim_threads_scarce && sim_one_in(50))) { /* a system may have no more threads */
+    sim_reached[SIM_NO_THREAD]++;
+    return EAGAIN;
+  }
   struct fiber *f = &fibers[i];
   if (!f->stack) f->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (f->stack == MAP_FAILED) abort();

@@ -100,15 +100,18 @@ static int32_t new_file(struct sim_disk *d, bool folder) {
 /* ---- calls ---- */
 
 /* What becomes of this call: 0, or the error that it ends with. */
-static int begin(struct sim_disk *d) {
+static int begin(struct sim_disk *d, enum sim_operation what) {
   if (d->is_down) return -EIO;
   if (d->calls++ >= d->crash_at) {
     d->is_down = true;
+    sim_faults_seen[SIM_POWER_CUT(what)]++;
     return -EIO;
   }
   if (!d->fault_per_mille || !sim_chance(d->random, d->fault_per_mille)) return 0;
   d->has_failed = true;
-  return sim_chance(d->random, 500) ? -EIO : -ENOSPC;
+  bool full = sim_chance(d->random, 500);
+  sim_faults_seen[full ? SIM_ENOSPC(what) : SIM_EIO(what)]++;
+  return full ? -ENOSPC : -EIO;
 }
 static int new_handle(struct sim_disk *d, int32_t file) {
   for (int i = 0; i < MAX_HANDLES; i++)
@@ -127,7 +130,7 @@ static struct file *file_of(struct sim_disk *d, int handle) {
 
 static int s_make_dir(void *ctx, const char *path) {
   struct sim_disk *d = ctx;
-  int rc = begin(d);
+  int rc = begin(d, SIM_MAKE_DIR);
   if (rc != 0 || find(d->now, d->n_now, path) >= 0) return rc;
   int32_t f = new_file(d, true);
   set_name(d->now, &d->n_now, path, f);
@@ -136,7 +139,7 @@ static int s_make_dir(void *ctx, const char *path) {
 }
 static int s_list(void *ctx, const char *dir, void (*fn)(void *arg, const char *name), void *arg) {
   struct sim_disk *d = ctx;
-  int rc = begin(d);
+  int rc = begin(d, SIM_LIST);
   if (rc != 0) return rc;
   if (find(d->now, d->n_now, dir) < 0) return -ENOENT;
   for (uint32_t i = 0; i < d->n_now; i++)
@@ -145,7 +148,7 @@ static int s_list(void *ctx, const char *dir, void (*fn)(void *arg, const char *
 }
 static int s_open(void *ctx, const char *path, bool create) {
   struct sim_disk *d = ctx;
-  int rc = begin(d);
+  int rc = begin(d, SIM_OPEN);
   if (rc != 0) return rc;
   int32_t i = find(d->now, d->n_now, path);
   if (create && i >= 0) return -EEXIST;
@@ -156,12 +159,12 @@ static int s_open(void *ctx, const char *path, bool create) {
   return new_handle(d, f);
 }
 static int64_t s_size(void *ctx, int fd) {
-  int rc = begin(ctx);
+  int rc = begin(ctx, SIM_SIZE);
   return rc != 0 ? rc : (int64_t)file_of(ctx, fd)->now_size;
 }
 static int64_t s_read_at(void *ctx, int fd, void *out, size_t n, uint64_t at) {
   struct file *f = file_of(ctx, fd);
-  int rc = begin(ctx);
+  int rc = begin(ctx, SIM_READ);
   if (rc != 0) return rc;
   if (at >= f->now_size) return 0;
   if (n > f->now_size - at) n = (size_t)(f->now_size - at);
@@ -196,8 +199,11 @@ static void write_now(struct file *f, const void *data, size_t n, uint64_t at) {
 static int s_write_at(void *ctx, int fd, const void *data, size_t n, uint64_t at) {
   struct sim_disk *d = ctx;
   struct file *f = file_of(d, fd);
-  int rc = begin(d);
-  write_now(f, data, rc == 0 ? n : sim_dice(d->random, (uint32_t)n + 1), at); /* a failed one, or one in which the power goes, has written some of it */
+  bool was_down = d->is_down;
+  int rc = begin(d, SIM_WRITE);
+  if (rc != 0) n = was_down ? 0 : sim_dice(d->random, (uint32_t)n + 1); /* a failed one, or one in which the power goes, has written some of it */
+  if (rc != 0 && n) sim_faults_seen[d->is_down ? SIM_CUT_WRITE : SIM_SHORT_WRITE]++;
+  write_now(f, data, n, at);
   return rc;
 }
 static void forget_pending(struct file *f) {
@@ -219,20 +225,29 @@ static void make_durable(struct file *f, const struct pending *p, uint64_t from,
   if (p->at + from + len > f->durable_size) durable_size(f, p->at + from + len);
   memcpy(f->durable + p->at + from, p->bytes + from, len);
 }
+static void now_is_durable(struct file *f) {
+  f->now_size = 0;
+  set_size(f, f->durable_size);
+  if (f->durable_size) memcpy(f->now, f->durable, f->durable_size);
+}
 static int s_sync(void *ctx, int fd) {
   struct sim_disk *d = ctx;
   struct file *f = file_of(d, fd);
-  int rc = begin(d);
+  int rc = begin(d, SIM_SYNC);
   if (rc != 0 && d->is_down) return rc;
   if (rc == 0)
     for (uint32_t i = 0; i < f->n_pending; i++) make_durable(f, &f->pending[i], 0, f->pending[i].len);
   forget_pending(f); /* of a failed one too: the pages count as clean, and nothing will write them */
+  if (rc == 0) return 0;
+  bool dropped = sim_chance(d->random, 300); /* from the cache too */
+  sim_faults_seen[dropped ? SIM_SYNC_DROPPED : SIM_SYNC_CLEAN]++;
+  if (dropped) now_is_durable(f);
   return rc;
 }
 static int s_sync_dir(void *ctx, const char *path) {
   struct sim_disk *d = ctx;
   uint32_t kept = 0;
-  int rc = begin(d);
+  int rc = begin(d, SIM_SYNC_DIR);
   if (rc != 0) return rc;
   for (uint32_t i = 0; i < d->n_changes; i++)
     if (is_in(d->changes[i].path, path)) apply(d, &d->changes[i]);
@@ -242,7 +257,7 @@ static int s_sync_dir(void *ctx, const char *path) {
 }
 static int s_rename(void *ctx, const char *from, const char *to) {
   struct sim_disk *d = ctx;
-  int rc = begin(d);
+  int rc = begin(d, SIM_RENAME);
   if (rc != 0) return rc;
   int32_t i = find(d->now, d->n_now, from);
   if (i < 0) return -ENOENT;
@@ -254,7 +269,7 @@ static int s_rename(void *ctx, const char *from, const char *to) {
 }
 static int s_unlink(void *ctx, const char *path) {
   struct sim_disk *d = ctx;
-  int rc = begin(d);
+  int rc = begin(d, SIM_UNLINK);
   if (rc != 0) return rc;
   if (find(d->now, d->n_now, path) < 0) return -ENOENT;
   set_name(d->now, &d->n_now, path, -1);
@@ -263,7 +278,7 @@ static int s_unlink(void *ctx, const char *path) {
 }
 static int s_truncate(void *ctx, int fd, uint64_t size) {
   struct file *f = file_of(ctx, fd);
-  int rc = begin(ctx);
+  int rc = begin(ctx, SIM_TRUNCATE);
   if (rc != 0) return rc;
   set_size(f, size);
   note_pending(f, size, NULL, 0);
@@ -271,7 +286,7 @@ static int s_truncate(void *ctx, int fd, uint64_t size) {
 }
 static int s_lock(void *ctx, const char *path) {
   struct sim_disk *d = ctx;
-  int rc = begin(d);
+  int rc = begin(d, SIM_LOCK);
   if (rc != 0) return rc;
   for (int i = 0; i < MAX_HANDLES; i++)
     if (d->handles[i].in_use && strcmp(d->handles[i].lock, path) == 0) return -EWOULDBLOCK;
@@ -308,36 +323,54 @@ bool sim_disk_is_down(const struct sim_disk *d) { return d->is_down; }
 bool sim_disk_has_failed(const struct sim_disk *d) { return d->has_failed; }
 uint64_t sim_disk_calls(const struct sim_disk *d) { return d->calls; }
 
-void sim_disk_reopen(struct sim_disk *d) {
+static void restart(struct sim_disk *d) {
   memset(d->handles, 0, sizeof d->handles);
   d->is_down = d->has_failed = false;
   d->crash_at = UINT64_MAX;
   d->fault_per_mille = 0;
+}
+void sim_disk_reopen(struct sim_disk *d) {
+  sim_faults_seen[SIM_PROCESS_ENDS]++;
+  restart(d);
 }
 /* Of what was not synced: nothing, all, or any sectors; and any of the changed names, an earlier one more likely than a later. */
 void sim_disk_power_cycle(struct sim_disk *d) {
   uint32_t mood = sim_dice(d->random, 4);
   for (int i = 0; i < MAX_FILES; i++) {
     struct file *f = &d->files[i];
-    for (uint32_t k = 0; k < f->n_pending && mood != 0; k++) {
+    bool any_kept = false, any_lost = false, reordered = false, size_only = false;
+    for (uint32_t k = 0; k < f->n_pending; k++) {
       const struct pending *p = &f->pending[k];
       if (!p->len) {
-        if (mood == 1 || sim_chance(d->random, 500)) make_durable(f, p, 0, 0);
+        if (mood == 1 || (mood && sim_chance(d->random, 500))) make_durable(f, p, 0, 0);
         continue;
       }
       for (uint64_t at = 0; at < p->len;) { /* sector by sector */
         uint64_t n = SIM_SECTOR_BYTES - (p->at + at) % SIM_SECTOR_BYTES;
         if (n > p->len - at) n = p->len - at;
-        if (mood == 1 || sim_chance(d->random, mood == 2 ? 500 : 900)) make_durable(f, p, at, n);
-        else if (sim_chance(d->random, 300) && p->at + at + n > f->durable_size) durable_size(f, p->at + at + n); /* the size is there, the bytes are not */
+        bool kept = mood == 1 || (mood && sim_chance(d->random, mood == 2 ? 500 : 900));
+        reordered |= kept && any_lost;
+        any_kept |= kept;
+        any_lost |= !kept;
+        sim_faults_seen[kept ? SIM_SECTOR_KEPT : SIM_SECTOR_LOST]++;
+        if (kept) make_durable(f, p, at, n);
+        else if (mood && sim_chance(d->random, 300) && p->at + at + n > f->durable_size) durable_size(f, p->at + at + n), size_only = true; /* the size is there, the bytes are not */
         at += n;
       }
     }
+    sim_faults_seen[SIM_TORN] += any_kept && any_lost;
+    sim_faults_seen[SIM_REORDERED] += reordered;
+    sim_faults_seen[SIM_SIZE_ONLY] += size_only;
     forget_pending(f);
   }
   uint32_t keep = sim_dice(d->random, 3);
-  for (uint32_t i = 0; i < d->n_changes; i++)
-    if (keep == 1 || (keep == 2 && sim_chance(d->random, 600))) apply(d, &d->changes[i]);
+  bool name_lost = false;
+  for (uint32_t i = 0; i < d->n_changes; i++) {
+    bool kept = keep == 1 || (keep == 2 && sim_chance(d->random, 600));
+    if (kept) apply(d, &d->changes[i]);
+    sim_faults_seen[!kept ? SIM_NAME_LOST : name_lost ? SIM_NAME_REORDERED : SIM_NAME_KEPT]++;
+    name_lost |= !kept;
+  }
   d->n_changes = 0;
   for (uint32_t i = 0; i < d->n_durable;) { /* without its folder a file is gone */
     char folder[NAME_BYTES];
@@ -352,25 +385,33 @@ void sim_disk_power_cycle(struct sim_disk *d) {
   for (int i = 0; i < MAX_FILES; i++) {
     struct file *f = &d->files[i];
     if (!f->in_use) continue;
-    f->now_size = 0;
-    set_size(f, f->durable_size);
-    if (f->durable_size) memcpy(f->now, f->durable, f->durable_size);
+    now_is_durable(f);
   }
-  sim_disk_reopen(d);
+  restart(d);
   collect(d);
 }
 
-const char *sim_disk_flip(struct sim_disk *d, const char *part) {
+struct lc_slice sim_disk_newest_segment(const struct sim_disk *d, const char **path) {
+  const struct name *newest = NULL;
+  for (uint32_t i = 0; i < d->n_now; i++) { /* their numbers have all digits, so the order of the names is theirs */
+    const char *name = d->now[i].path, *end = strstr(name, ".stdb.log");
+    if (end && !end[9] && (!newest || strcmp(name, newest->path) > 0)) newest = &d->now[i];
+  }
+  *path = newest ? newest->path : NULL;
+  return newest ? lc_slice(d->files[newest->file].now, d->files[newest->file].now_size) : (struct lc_slice){0};
+}
+const char *sim_disk_flip(struct sim_disk *d, const char *part, uint64_t *at) {
   uint32_t candidates[MAX_NAMES], n = 0;
   for (uint32_t i = 0; i < d->n_durable; i++)
     if (strstr(d->durable[i].path, part) && d->files[d->durable[i].file].durable_size) candidates[n++] = i;
   if (!n) return NULL;
   const struct name *name = &d->durable[candidates[sim_dice(d->random, n)]];
   struct file *f = &d->files[name->file];
-  uint64_t at = sim_next(d->random) % f->durable_size;
+  *at = sim_next(d->random) % f->durable_size;
   uint8_t bit = (uint8_t)(1u << sim_dice(d->random, 8));
-  f->durable[at] ^= bit;
-  if (at < f->now_size) f->now[at] ^= bit;
+  f->durable[*at] ^= bit;
+  if (*at < f->now_size) f->now[*at] ^= bit;
+  sim_faults_seen[strstr(name->path, ".snapshot") ? SIM_FLIP_SNAPSHOT : strstr(name->path, ".ofs") ? SIM_FLIP_INDEX : SIM_FLIP_SEGMENT]++;
   return name->path;
 }
 uint64_t sim_disk_hash(const struct sim_disk *d) {

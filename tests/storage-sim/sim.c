@@ -8,12 +8,15 @@
  *   damage at rest is neither refused, with the file's name, nor without effect;
  *   anything fails for which no fault was injected.
  *
- *   sim FIRST N [--bug B] [--trace]      seeds FIRST ... FIRST + N - 1; --bug: with a planted mistake, which must be found
+ *   storage-sim [-v] [-s] [-t] [-b BUG] FIRST COUNT
+ *   -v: tells what happens; -s: how often each fault came; -t: each seed twice, which must be the same (else every fiftieth); -b: with a planted bug, until it is found
  */
 #include "../unit/def_text.h"
 #include "db/db.h"
 #include "disk.h"
 #include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 enum { MAX_TABLES = 4, MAX_LIVES = 6, MAX_TX = 4096, FIRST_TX = 2 /* after the bootstrap and the schema */ };
 
@@ -24,7 +27,8 @@ struct table_model { char name[16]; struct lc_slice *rows; uint32_t n, cap; stru
 
 struct world {
   uint64_t seed; struct sim_random random; struct sim_disk *disk; struct lc_env env; int64_t now_us;
-  bool trace; char flipped[160];                 /* the file that was damaged, once a run: one copy of everything is promised, not two */
+  bool trace; char flipped[160]; uint64_t flip_at; /* what was damaged, once a run: one copy of everything is promised, not two */
+  uint64_t flip_may_cost;                        /* the transaction whose commit, the last one, was hit: it looks as one torn does; UINT64_MAX: none */
   char schema[1024]; uint32_t n_tables; struct table_model tables[MAX_TABLES];
   struct tx *history; uint64_t next_offset;      /* of the model: transactions 0 ... next_offset - 1 */
   uint64_t acked_end;                            /* said to be durable */
@@ -32,13 +36,14 @@ struct world {
   /* a life */
   struct lc_wal *wal; struct lc_datastore *ds; struct lc_db_files files; bool log_failed;
   struct lc_snapfile *file; uint64_t file_offset;
-  uint64_t max_segment_bytes;
+  uint64_t max_segment_bytes; bool has_long_rows;
   struct lc_buf record;
   char error[600];
 };
 #ifdef LC_SIMULATOR
 enum lc_planted_bug lc_planted_bug;
 #endif
+uint64_t sim_faults_seen[SIM_N_FAULTS];
 static const struct lc_module_facts facts = {.database = {{9}}, .program_bytes = {(const uint8_t *)"program", 7}};
 
 static bool wrong(struct world *w, const char *fmt, ...) LC_PRINTF(2, 3);
@@ -171,9 +176,10 @@ static bool open_and_check(struct world *w, bool is_fresh, bool *ended) {
         twice = -1;
         continue;
       }
-      const char *base = flipped ? strrchr(flipped, '/') + 1 : NULL;
-      if (flipped && (st == LC_CORRUPT || st == LC_UNSUPPORTED) && (strstr(err.text, base) || strstr(err.text, "snapshot"))) {
+      if (flipped && (st == LC_CORRUPT || st == LC_UNSUPPORTED)) {
         TRACE(w, "refused: %s", err.text);
+        if (!sim_refusal_is_exact(err.text, flipped)) return wrong(w, "a bit of %s at byte %llu has flipped, and the refusal does not say what is wrong and where: %s", flipped, (unsigned long long)w->flip_at, err.text);
+        sim_faults_seen[SIM_REFUSED]++;
         shut(w);
         *ended = true;
         return true;
@@ -181,8 +187,8 @@ static bool open_and_check(struct world *w, bool is_fresh, bool *ended) {
       return wrong(w, "opening: %s", err.text);
     }
     if (lc_wal_next_offset(w->wal) != next) return wrong(w, "the log goes on at %llu, the state ends before %llu", (unsigned long long)lc_wal_next_offset(w->wal), (unsigned long long)next);
-    /* a bit of the last commit cannot be told from a torn tail: that one may be cut off */
-    uint64_t must = is_fresh && strstr(flipped, "clog") && w->acked_end ? w->acked_end - 1 : w->acked_end;
+    uint64_t must = is_fresh && w->flip_may_cost < w->acked_end ? w->flip_may_cost : w->acked_end;
+    sim_faults_seen[SIM_LAST_COMMIT_CUT] += next < w->acked_end;
     if (next < must) return wrong(w, "transactions up to %llu were said to be durable, %llu are there", (unsigned long long)w->acked_end, (unsigned long long)next);
     if (next > w->next_offset) return wrong(w, "%llu transactions are there, %llu were committed", (unsigned long long)next, (unsigned long long)w->next_offset);
     TRACE(w, "opened: %llu of %llu transactions, %llu durable, from %llu on out of the log", (unsigned long long)next, (unsigned long long)w->next_offset, (unsigned long long)w->acked_end, (unsigned long long)w->files.recovered_from);
@@ -197,7 +203,7 @@ static bool open_and_check(struct world *w, bool is_fresh, bool *ended) {
 
 static void random_value(struct world *w, const struct lc_type *t, struct lc_buf *out) {
   if (t->kind == LC_T_STRING) {
-    uint32_t n = sim_chance(&w->random, 30) ? 600 + sim_dice(&w->random, 4000) : sim_dice(&w->random, 20);
+    uint32_t n = sim_chance(&w->random, w->has_long_rows ? 300 : 30) ? 600 + sim_dice(&w->random, 4000) : sim_dice(&w->random, 20);
     lc_buf_u32(out, n);
     while (n--) lc_buf_u8(out, (uint8_t)('a' + sim_dice(&w->random, 3)));
   } else if (t->kind == LC_T_BOOL) lc_buf_u8(out, (uint8_t)sim_dice(&w->random, 2));
@@ -322,7 +328,9 @@ static bool publish_snapshot(struct world *w) {
 
 static bool work(struct world *w) {
   for (uint32_t steps = 5 + sim_dice(&w->random, 60); steps && !w->log_failed && !sim_disk_is_down(w->disk) && w->next_offset + 1 < MAX_TX; steps--) {
-    w->now_us += sim_chance(&w->random, 20) ? -(int64_t)sim_dice(&w->random, 5000000) : (int64_t)sim_dice(&w->random, 100000); /* clocks step back too */
+    bool step = sim_chance(&w->random, 30), back = sim_chance(&w->random, 500);
+    if (step) sim_faults_seen[back ? SIM_CLOCK_BACK : SIM_CLOCK_FORWARD]++;
+    w->now_us += !step ? (int64_t)sim_dice(&w->random, 100000) : (back ? -1 : 1) * (int64_t)sim_dice(&w->random, 5000000);
     uint32_t what = sim_dice(&w->random, 100);
     bool ok = true;
     if (what < 60) ok = transaction(w);
@@ -350,13 +358,30 @@ static void random_schema(struct world *w) {
   }
 }
 
+/* A bit of a file at rest flips. */
+static bool damage(struct world *w) {
+  static const char *const kinds[] = {".stdb.log", ".stdb.log", ".snapshot", ".stdb.ofs"};
+  const char *newest;
+  uint64_t from, to, last;
+  struct lc_slice segment = sim_disk_newest_segment(w->disk, &newest);
+  bool has_last = sim_last_commit(segment, &from, &to, &last);
+  const char *flipped = sim_disk_flip(w->disk, kinds[sim_dice(&w->random, 4)], &w->flip_at);
+  if (!flipped) return false;
+  snprintf(w->flipped, sizeof w->flipped, "%s", flipped);
+  w->flip_may_cost = has_last && strcmp(flipped, newest) == 0 && w->flip_at >= from && w->flip_at < to ? last : UINT64_MAX;
+  TRACE(w, "a bit of %s flips at byte %llu", flipped, (unsigned long long)w->flip_at);
+  return true;
+}
+
 static bool run(struct world *w) {
   bool ended = false;
   bool is_fresh = false;
   random_schema(w);
-  w->max_segment_bytes = 400 + sim_dice(&w->random, 6000);
+  w->has_long_rows = sim_chance(&w->random, 200); /* then segments have offset indexes of several entries */
+  w->max_segment_bytes = 400 + sim_dice(&w->random, w->has_long_rows ? 60000 : 6000);
   for (uint32_t lives = 2 + sim_dice(&w->random, MAX_LIVES - 1); lives; lives--) {
-    if (sim_chance(&w->random, 100)) sim_disk_faults(w->disk, 5); /* into the opening */
+    if (sim_chance(&w->random, 100)) sim_disk_faults(w->disk, 5 + sim_dice(&w->random, 40)); /* into the opening */
+    if (sim_chance(&w->random, 150)) sim_disk_crash_after(w->disk, sim_dice(&w->random, 40));
     if (!open_and_check(w, is_fresh, &ended)) return false;
     if (ended) return true;
     is_fresh = false;
@@ -379,11 +404,7 @@ static bool run(struct world *w) {
     if (sim_disk_is_down(w->disk) && sim_chance(&w->random, 500)) sim_disk_power_cycle(w->disk);
     else sim_disk_reopen(w->disk);
     w->hash = lc_hash64(&w->acked_end, sizeof w->acked_end, w->hash + sim_disk_hash(w->disk));
-    const char *flipped = !*w->flipped && sim_chance(&w->random, 60) ? sim_disk_flip(w->disk, sim_chance(&w->random, 500) ? ".stdb.log" : ".snapshot") : NULL;
-    if (!flipped) continue;
-    snprintf(w->flipped, sizeof w->flipped, "%s", flipped);
-    is_fresh = true;
-    TRACE(w, "a bit of %s flips", flipped);
+    if (!*w->flipped && sim_chance(&w->random, 60)) is_fresh = damage(w);
   }
   return true;
 }
@@ -413,33 +434,55 @@ static bool simulate(uint64_t seed, bool trace, uint64_t *hash, char *error, siz
   return ok;
 }
 
+static bool verbose; /* the log of what is simulated */
+void __wrap_lc_log(enum lc_log_level level, const char *fmt, ...) LC_PRINTF(2, 3);
+void __wrap_lc_log(enum lc_log_level level, const char *fmt, ...) {
+  va_list ap;
+  if (!verbose) return;
+  va_start(ap, fmt);
+  printf("  log %d: ", (int)level);
+  vprintf(fmt, ap);
+  printf("\n");
+  va_end(ap);
+}
+static void tell_faults(void) {
+  static const char *const kinds[] = {"power cut at", "EIO of", "ENOSPC of"}, *const others[] = {SIM_OTHER_FAULTS(SIM_TEXT)};
+  for (unsigned i = 0; i <= SIM_FIRST_OTHER; i++) printf("stat %llu %s %s\n", (unsigned long long)sim_faults_seen[i], kinds[i / SIM_OPERATIONS], sim_operation_names[i % SIM_OPERATIONS]);
+  for (unsigned i = SIM_FIRST_OTHER + 1; i < SIM_N_FAULTS; i++) printf("stat %llu %s\n", (unsigned long long)sim_faults_seen[i], others[i - SIM_FIRST_OTHER - 1]);
+}
+
 int main(int argc, char **argv) {
-  uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000, all = 0;
-  bool trace = false, planted = false;
+  bool twice = false, stats = false;
+  int bug = 0;
   char error[600];
-  lc_log_threshold = (enum lc_log_level)-1;
-  for (int i = 3; i < argc; i++) {
-    if (strcmp(argv[i], "--trace") == 0) trace = true;
-#ifdef LC_SIMULATOR
-    if (strcmp(argv[i], "--bug") == 0 && i + 1 < argc) planted = (lc_planted_bug = (enum lc_planted_bug)atoi(argv[++i])) != LC_BUG_NONE;
-#endif
+  for (int c; (c = getopt(argc, argv, "vstb:")) != -1;) {
+    if (c == 'v') verbose = true;
+    else if (c == 's') stats = true;
+    else if (c == 't') twice = true;
+    else if (c == 'b') bug = atoi(optarg);
+    else return 2;
   }
-  if (trace) lc_log_threshold = LC_LOG_DEBUG;
-  for (uint64_t seed = first; seed < first + n; seed++) {
+  if (argc - optind != 2) return fprintf(stderr, "usage: storage-sim [-v] [-s] [-t] [-b BUG] FIRST COUNT\n"), 2;
+#ifdef LC_SIMULATOR
+  lc_planted_bug = (enum lc_planted_bug)bug;
+#else
+  if (bug) return fprintf(stderr, "this build has no planted bugs\n"), 2;
+#endif
+  uint64_t first = strtoull(argv[optind], NULL, 10), count = strtoull(argv[optind + 1], NULL, 10), all = 0;
+  for (uint64_t seed = first; seed < first + count; seed++) {
     uint64_t hash, again;
-    if (trace) printf("seed %llu\n", (unsigned long long)seed);
-    bool ok = simulate(seed, trace, &hash, error, sizeof error);
-    if (!ok) {
-      printf("%s: seed %llu: %s\n", planted ? "found" : "FAILED", (unsigned long long)seed, error);
-      if (!planted) printf("again: %s %llu 1 --trace\n", argv[0], (unsigned long long)seed);
-      return planted ? 0 : 1;
+    bool ok = simulate(seed, verbose, &hash, error, sizeof error);
+    if (ok && (twice || seed % 50 == 0) && (!simulate(seed, false, &again, error, sizeof error) || again != hash)) { /* one seed is one run */
+      ok = false;
+      snprintf(error, sizeof error, "two runs differ");
     }
-    if (seed % 50 == 0 && (!simulate(seed, false, &again, error, sizeof error) || again != hash)) { /* one seed is one run */
-      printf("FAILED: seed %llu does not repeat\n", (unsigned long long)seed);
+    if (!ok) {
+      printf("seed %llu: %s\n  again: %s -v -b %d %llu 1\n", (unsigned long long)seed, error, argv[0], bug, (unsigned long long)seed);
       return 1;
     }
     all = lc_hash64(&hash, sizeof hash, all);
   }
-  printf("%llu seeds from %llu: %s (%016llx)\n", (unsigned long long)n, (unsigned long long)first, planted ? "NOT FOUND" : "good", (unsigned long long)all);
-  return planted ? 1 : 0;
+  if (stats) tell_faults();
+  printf("%llu seeds from %llu: hash %016llx\n", (unsigned long long)count, (unsigned long long)first, (unsigned long long)all);
+  return 0;
 }
