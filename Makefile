@@ -107,7 +107,7 @@ planted: setup ## the tables of planted bugs and the seeds that find them, of bo
 SIM_FOLDERS := base types store engine sql live wal db
 SIM_OBJECTS := $(patsubst src/%.c,$(OUT)/obj/%.o,$(sort $(foreach f,$(SIM_FOLDERS),$(wildcard src/$f/*.c))))
 SIM_WRAPPED := pthread_mutex_init pthread_mutex_destroy pthread_mutex_lock pthread_mutex_unlock pthread_cond_init pthread_cond_destroy pthread_cond_wait pthread_cond_timedwait \
-  pthread_cond_signal pthread_cond_broadcast pthread_create clock_gettime setpriority module_log_open lc_wal_append lc_log
+  pthread_cond_signal pthread_cond_broadcast pthread_create pthread_join clock_gettime setpriority module_log_open lc_wal_append lc_log
 $(OUT)/simulator: $(sort $(wildcard tests/sim/*.[ch])) tests/unit/def_text.h $(SIM_OBJECTS)
 	@echo "cc $@"
 	@$(CC) $(CFLAGS) -Wno-multichar -Wno-clobbered $(SIM_WRAPPED:%=-Wl,--wrap=%) $(filter %.c %.o,$^) -lzstd -lpthread -lm -o $@

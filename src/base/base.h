@@ -212,8 +212,10 @@ enum lc_planted_bug { LC_BUG_NONE, LC_BUG_NO_FSYNC, LC_BUG_NO_DIR_SYNC, LC_BUG_A
 #ifdef LC_SIMULATOR
 extern enum lc_planted_bug lc_planted_bug;
 #define LC_PLANTED(bug) (lc_planted_bug == (bug))
+#define LC_SIMULATED(small, usual) (small) /* a limit that what is simulated, being small, would never come to */
 #else
 #define LC_PLANTED(bug) false
+#define LC_SIMULATED(small, usual) (usual)
 #endif
 
 /* ---- logging (log.c) ---- */

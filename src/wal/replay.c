@@ -2,14 +2,14 @@
  * checksums of the next blocks go on while the caller applies one (spec/06 §12).
  *
  * Invariants: the caller gets every commit before what is wrong, then the error, with or without the thread: a block ends with it. A block's commits lie in one window of
- * a segment, which the reader leaves alone from then on. The thread ends before wal_replay does. Logs written by hand (simulator) are read without it.
+ * a segment, which the reader leaves alone from then on. The thread ends before wal_replay does. Logs written by hand (the storage's simulator) are read without it.
  * Callers: wal.c.
  */
 #include "wal_internal.h"
 #include <pthread.h>
 #include <stdio.h>
 
-enum { ALONE_BYTES = 2 << 20, N_BLOCKS = 16 };
+enum { ALONE_BYTES = LC_SIMULATED(1 << 10, 2 << 20), N_BLOCKS = LC_SIMULATED(4, 16) };
 
 struct entry { uint64_t offset; struct lc_slice records; uint32_t n_tx; };
 struct block {

@@ -21,7 +21,7 @@ extern uint64_t sim_faults_seen[SIM_N_FAULTS], sim_reached[]; /* of all runs */
   X(ANSWER_LOST, "transactions an unconfirmed client was told of and a crash took") X(APPLIED, "subscriptions applied") X(FILTERED, "of them with a condition") X(DROPPED, "subscriptions ended and begun again") \
   X(DELTAS, "rows of deltas folded") X(MIRRORS, "mirrors compared with their queries") X(GENERATED, "numbers of sequences checked") X(ONCE, "scheduled calls, once") \
   X(INTERVAL, "scheduled calls, by interval") X(OVERDUE, "scheduled calls that came due while the database was down") X(SNAPSHOTS, "snapshots published") X(ROTATED, "segments begun after the first") \
-  X(COMPRESSED, "segments compressed") X(RETAINED, "segments removed") X(FROM_SNAPSHOT, "recoveries from a snapshot") X(FROM_LOG, "recoveries from the log alone") X(ASIDE, "snapshots set aside")
+  X(COMPRESSED, "segments compressed") X(RETAINED, "segments removed") X(FROM_SNAPSHOT, "recoveries from a snapshot") X(FROM_LOG, "recoveries from the log alone") X(ASIDE, "snapshots set aside") X(JOINED, "logs read by a thread of its own")
 enum { SIM_REACHED(SIM_ENUM) SIM_N_REACHED };
 
 /* ---- threads.c: threads are fibers, and which one goes on is chance ---- */

@@ -465,12 +465,15 @@ static uint64_t check_disk(const struct flip *flip) {
 static void check_flip(void) {
   struct flip flip = {0};
   char newest[200];
-  uint64_t from, to, last;
-  struct lc_slice segment = sim_disk_newest_segment(newest, sizeof newest);
-  bool has_last = sim_last_commit(segment, &from, &to, &last);
+  uint64_t transaction = 0;
+  struct lc_buf before = {0}; /* the newest segment */
+  lc_buf_slice_append(&before, sim_disk_newest_segment(newest, sizeof newest));
   promised_end = n_history;
-  if (!sim_disk_flip_bit(flip.path, sizeof flip.path, &flip.at)) return;
-  flip.is_in_last_commit = has_last && strcmp(flip.path, newest) == 0 && flip.at >= from && flip.at < to && last + 1 == n_history;
+  bool flipped = sim_disk_flip_bit(flip.path, sizeof flip.path, &flip.at);
+  uint64_t end = flipped && strcmp(flip.path, newest) == 0 ? sim_commit_around(lc_buf_slice(&before), flip.at, &transaction) : 0;
+  flip.is_in_last_commit = end && !sim_commit_end(lc_buf_slice(&before), end) && transaction + 1 == n_history;
+  lc_buf_free(&before);
+  if (!flipped) return;
   if (sim_verbose) fprintf(stderr, "a bit of %s flips at byte %llu%s\n", flip.path, (unsigned long long)flip.at, flip.is_in_last_commit ? ", in the last commit" : "");
   check_disk(&flip);
 }

@@ -26,24 +26,26 @@ enum { SIM_FIRST_OTHER = 3 * SIM_OPERATIONS - 1, SIM_OTHER_FAULTS(SIM_ENUM) SIM_
 
 /* ---- damage ---- */
 
-/* Where the last whole commit of a segment (spec/06 §10.2) lies and which transaction it is; false: there is none. */
-static inline bool sim_last_commit(struct lc_slice segment, uint64_t *from, uint64_t *to, uint64_t *offset) {
-  enum { segment_header_bytes = 10, header_bytes = 22, crc_bytes = 4 };
-  bool found = false;
-  for (uint64_t at = segment_header_bytes; at + header_bytes <= segment.len;) {
-    uint32_t len, crc;
-    memcpy(&len, segment.data + at + 18, 4);
-    uint64_t end = at + header_bytes + len + crc_bytes;
-    if (end > segment.len) break;
-    memcpy(&crc, segment.data + end - crc_bytes, 4);
-    if (crc != lc_crc32c(0, segment.data + at, end - crc_bytes - at)) break;
-    found = true;
-    *from = at;
-    *to = end;
+/* Where the whole commit that begins at a place of a segment (spec/06 §10.2) ends; 0: there is none. */
+static inline uint64_t sim_commit_end(struct lc_slice segment, uint64_t at) {
+  enum { header_bytes = 22, length_at = 18, crc_bytes = 4 };
+  uint32_t len, crc;
+  if (segment.len < at || segment.len - at < header_bytes) return 0;
+  memcpy(&len, segment.data + at + length_at, 4);
+  uint64_t end = at + header_bytes + len + crc_bytes;
+  if (end > segment.len) return 0;
+  memcpy(&crc, segment.data + end - crc_bytes, 4);
+  return crc == lc_crc32c(0, segment.data + at, end - crc_bytes - at) ? end : 0;
+}
+/* The whole commit in which a byte of a segment lies: where it ends, 0 if there is none, and which transaction it is. */
+static inline uint64_t sim_commit_around(struct lc_slice segment, uint64_t byte, uint64_t *offset) {
+  enum { segment_header_bytes = 10 };
+  for (uint64_t at = segment_header_bytes, end; at <= byte && (end = sim_commit_end(segment, at)); at = end) {
+    if (byte >= end) continue;
     memcpy(offset, segment.data + at, 8);
-    at = end;
+    return end;
   }
-  return found;
+  return 0;
 }
 /* A refusal names the file, the place in it, what was expected there and what was found. */
 static inline bool sim_refusal_is_exact(const char *text, const char *path) {

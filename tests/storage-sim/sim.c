@@ -28,7 +28,8 @@ struct table_model { char name[16]; struct lc_slice *rows; uint32_t n, cap; stru
 struct world {
   uint64_t seed; struct sim_random random; struct sim_disk *disk; struct lc_env env; int64_t now_us;
   bool trace; char flipped[160]; uint64_t flip_at; /* what was damaged, once a run: one copy of everything is promised, not two */
-  uint64_t flip_may_cost;                        /* the transaction whose commit, the last one, was hit: it looks as one torn does; UINT64_MAX: none */
+  uint64_t hit, hit_end;                         /* the transaction whose commit in the newest segment was, and where it ends; 0: none */
+  uint64_t flip_may_cost;                        /* that transaction, if nothing whole follows: it looks as one torn does; UINT64_MAX: none */
   char schema[1024]; uint32_t n_tables; struct table_model tables[MAX_TABLES];
   struct tx *history; uint64_t next_offset;      /* of the model: transactions 0 ... next_offset - 1 */
   uint64_t acked_end;                            /* said to be durable */
@@ -166,6 +167,11 @@ static bool open_and_check(struct world *w, bool is_fresh, bool *ended) {
   struct lc_error err = {0};
   for (int twice = 0; twice < 2; twice++) {
     uint64_t next = 0;
+    if (is_fresh && w->hit_end) { /* again each time: when the power goes, what followed may be gone */
+      const char *newest;
+      struct lc_slice segment = sim_disk_newest_segment(w->disk, &newest);
+      if (newest && strcmp(newest, w->flipped) == 0 && !sim_commit_end(segment, w->hit_end)) w->flip_may_cost = w->hit;
+    }
     enum lc_status st = open_folder(w, &err);
     if (st == LC_OK) st = lc_db_recover(&w->files, &w->ds, &next, &err);
     if (st != LC_OK) {
@@ -362,13 +368,14 @@ static void random_schema(struct world *w) {
 static bool damage(struct world *w) {
   static const char *const kinds[] = {".stdb.log", ".stdb.log", ".snapshot", ".stdb.ofs"};
   const char *newest;
-  uint64_t from, to, last;
-  struct lc_slice segment = sim_disk_newest_segment(w->disk, &newest);
-  bool has_last = sim_last_commit(segment, &from, &to, &last);
+  struct lc_buf before = {0};
+  lc_buf_slice_append(&before, sim_disk_newest_segment(w->disk, &newest));
   const char *flipped = sim_disk_flip(w->disk, kinds[sim_dice(&w->random, 4)], &w->flip_at);
+  w->hit_end = flipped && newest && strcmp(flipped, newest) == 0 ? sim_commit_around(lc_buf_slice(&before), w->flip_at, &w->hit) : 0;
+  w->flip_may_cost = UINT64_MAX;
+  lc_buf_free(&before);
   if (!flipped) return false;
   snprintf(w->flipped, sizeof w->flipped, "%s", flipped);
-  w->flip_may_cost = has_last && strcmp(flipped, newest) == 0 && w->flip_at >= from && w->flip_at < to ? last : UINT64_MAX;
   TRACE(w, "a bit of %s flips at byte %llu", flipped, (unsigned long long)w->flip_at);
   return true;
 }

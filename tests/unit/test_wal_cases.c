@@ -549,8 +549,9 @@ static void too_large(void **state) {
 }
 
 /* Without memory to make what waits longer, handing over waits for the writer instead. */
-static atomic_bool slow;
+static atomic_bool slow, is_syncing;
 static int slow_sync(void *ctx, int fd) {
+  atomic_store(&is_syncing, true);
   while (atomic_load(&slow)) usleep(1000);
   return lc_fs_posix.sync(ctx, fd);
 }
@@ -568,9 +569,10 @@ static void no_memory_to_wait(void **state) {
   struct lc_wal *w = open_log(&fs, 0);
   for (int round = 0; round < 5; round++) {
     pthread_t helper;
+    atomic_store(&is_syncing, false);
     atomic_store(&slow, true);
     append(w, 1);
-    usleep(5000); /* the writer has it */
+    while (!atomic_load(&is_syncing)) usleep(1000); /* the writer has it */
     append(w, 20); /* these wait */
     assert_int_equal(lc_wal_reserve(w, 100000, &err), LC_OK);
     assert_int_equal(pthread_create(&helper, NULL, let_go, NULL), 0);
