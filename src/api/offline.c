@@ -5,8 +5,10 @@
 #include "server.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +50,32 @@ static void on_segment(void *arg, const char *name) {
   c->status = copy_file(c->fs, from, to, c->buffer, c->err);
 }
 
+struct names { const struct lc_fs *fs; const char *dir; };
+static void on_copied(void *arg, const char *name) {
+  struct names *n = arg;
+  char path[4400];
+  snprintf(path, sizeof path, "%s/%s", n->dir, name);
+  n->fs->unlink(n->fs->ctx, path); /* a folder stays, and so do . and .. */
+}
+/* What an import that failed has copied. */
+static void remove_copy(const struct lc_fs *fs, const char *to) {
+  char clog[4100];
+  snprintf(clog, sizeof clog, "%.4000s/clog", to);
+  fs->list(fs->ctx, clog, on_copied, &(struct names){fs, clog});
+  rmdir(clog);
+  rmdir(to);
+}
+
+/* LC_CONFLICT: a server has the folder that is to be taken in. Nothing is written there. */
+static enum lc_status check_unused(const char *replica, struct lc_error *err) {
+  char path[4100];
+  snprintf(path, sizeof path, "%.4000s/db.lock", replica);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  bool taken = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  if (fd >= 0) close(fd);
+  return taken ? lc_fail(err, LC_CONFLICT, "%s: failed to lock: another process has it; stop its server first", path) : LC_OK;
+}
+
 /* The segments, their names durable. */
 static enum lc_status copy_log(const struct lc_fs *fs, const char *replica, const char *data_dir, const char *to, struct lc_error *err) {
   char path[4096];
@@ -71,7 +99,9 @@ static enum lc_status copy_log(const struct lc_fs *fs, const char *replica, cons
 }
 
 enum lc_status lc_server_import(const char *data_dir, const char *replica, const char *name, struct lc_identity *id, uint64_t *n_transactions, struct lc_error *err) {
-  const struct lc_fs *fs = &lc_fs_posix;
+  return server_import(&lc_fs_posix, data_dir, replica, name, id, n_transactions, err);
+}
+enum lc_status server_import(const struct lc_fs *fs, const char *data_dir, const char *replica, const char *name, struct lc_identity *id, uint64_t *n_transactions, struct lc_error *err) {
   struct lc_db_checked found, copied;
   struct reporter none = {0};
   struct control *control = NULL;
@@ -81,6 +111,7 @@ enum lc_status lc_server_import(const char *data_dir, const char *replica, const
   int lock = -1;
   enum lc_status st = server_take_lock(data_dir, &lock, err);
   if (st == LC_OK && !(control = control_open(data_dir, err))) st = err->status;
+  if (st == LC_OK) st = check_unused(replica, err);
   if (st == LC_OK) st = lc_db_check(&lc_env_system, fs, replica, &found, bad_only, &none, err);
   if (st == LC_OK) {
     row = (struct control_row){.id = found.database, .owner = found.owner, .kind = found.program_kind, .program = found.program_hash};
@@ -102,6 +133,7 @@ enum lc_status lc_server_import(const char *data_dir, const char *replica, const
     if (st == LC_OK) st = lc_db_check(&lc_env_system, fs, to, &copied, bad_only, &none, err); /* without its snapshots, which are not ours */
     if (st == LC_OK) st = control_add(control, &row, err);
     if (st == LC_OK && (st = control_add_name(control, lc_slice_str(name), &row.id, &row.owner, err)) != LC_OK) control_delete(control, &row.id, NULL);
+    if (st != LC_OK) remove_copy(fs, to);
   }
   if (st == LC_OK) {
     *id = row.id;

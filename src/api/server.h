@@ -139,6 +139,9 @@ void answer_text(struct answer *a, uint16_t status, const char *text);
 void answer_free(struct answer *a);
 void answer_send(struct answer *a, struct lc_conn *c); /* owning thread; frees a */
 
+/* lc_server_import with another file system for what is read and copied (offline.c). */
+enum lc_status server_import(const struct lc_fs *fs, const char *data_dir, const char *replica, const char *name, struct lc_identity *id, uint64_t *n_transactions, struct lc_error *err);
+
 /* control.c: SQLite (spec/04 §5). Any thread. data_dir NULL: in memory. */
 struct control *control_open(const char *data_dir, struct lc_error *err);
 void control_close(struct control *c);

@@ -77,6 +77,9 @@ static int create_segment(struct lc_wal *w, uint64_t first) {
   bool has_room = room_for_segment(w); /* which retaining does not take */
   pthread_mutex_unlock(&w->mutex);
   if (!has_room) return -ENOMEM;
+  int there = fs->open(fs->ctx, path, false); /* renaming would replace it */
+  if (there >= 0) fs->close(fs->ctx, there);
+  if (there != -ENOENT) return there >= 0 ? -EEXIST : there;
   fs->unlink(fs->ctx, part);
   int fd = fs->open(fs->ctx, part, true);
   if (fd < 0) return fd;

@@ -1,10 +1,10 @@
 """Folders without a server: import of a replica folder, check, log dump."""
-import glob, json, os, shutil, struct, subprocess, tempfile
-from lightcone import BINARY, Server, main, module
+import errno, glob, json, os, shutil, struct, subprocess, tempfile
+from lightcone import BINARY, Disk, Server, main, module
 
 
-def run(*args, code=0):
-    p = subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=120, env=dict(os.environ, ASAN_OPTIONS='detect_leaks=0'))
+def run(*args, code=0, env={}):
+    p = subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=120, env=dict(os.environ) | env | {'ASAN_OPTIONS': 'detect_leaks=0:' + env.get('ASAN_OPTIONS', '')})
     assert p.returncode == code, (args, p.returncode, p.stdout[-2000:], p.stderr[-2000:])
     return p.stdout + p.stderr
 
@@ -78,6 +78,71 @@ def refuses_damage():
         assert 'lock' in run('import', temp + '/copy', '--name', 'y', '--data-dir', s.data, code=1)
 
 
+def refuses_for_a_reason():
+    """Each thing an import can find wrong is said, and leaves both folders as they were; put right, it works."""
+    with Disk() as disk, Server(options=['--max-segment-size', '8000', '--retain', 'all']) as s, tempfile.TemporaryDirectory() as temp:
+        token = s.identity()['token']
+        fill(s, token, 'here', 40)
+        def files(folder): return {p: open(p, 'rb').read() for p in sorted(glob.glob(folder + '/**', recursive=True)) if os.path.isfile(p)}
+        data = temp + '/data'
+        def refused(source, *texts, name='x', env={}, idle=True):
+            before = files(source) if idle else None
+            text = run('import', source, '--name', name, '--data-dir', data, code=1, env=env)
+            assert all(t in text for t in texts), text
+            assert not glob.glob(data + '/replicas/*') and (not idle or files(source) == before), glob.glob(data + '/replicas/*')
+        refused(replica(s), '/db.lock: failed to lock: another process has it; stop its server first', idle=False) # the server runs
+        s.stop()
+        source = temp + '/source'
+        def fresh():
+            shutil.rmtree(source, ignore_errors=True)
+            shutil.copytree(replica(s), source)
+            shutil.rmtree(source + '/snapshots', ignore_errors=True)
+            return sorted(glob.glob(source + '/clog/*.log'))
+        def change(path, at, byte):
+            b = bytearray(open(path, 'rb').read())
+            b[at] = byte
+            open(path, 'wb').write(b)
+        refused(temp + '/nowhere', temp + '/nowhere/clog', 'No such file or directory')
+        os.makedirs(temp + '/bare')
+        refused(temp + '/bare', temp + '/bare/clog', 'No such file or directory')
+        segments = fresh()
+        assert len(segments) > 3
+        change(segments[-1], 6, 9)
+        refused(source, segments[-1], 'expected the segment header 28647329 5e32 with version 0 or 1, found 28647329 5e32 09')
+        segments = fresh()
+        change(segments[-1], 7, 1)
+        refused(source, segments[-1], 'expected the segment header')
+        segments = fresh()
+        os.remove(segments[1])
+        refused(source, segments[2], 'expected a segment that begins with offset')
+        segments = fresh()
+        os.remove(segments[0])
+        refused(source, 'commitlog starts at')
+        segments = fresh()
+        b = open(segments[0], 'rb').read()
+        if b[:4] == b'\x28\xb5\x2f\xfd': b = subprocess.run(['zstd', '-dcq'], input=b, capture_output=True, check=True).stdout
+        n, = struct.unpack('<I', b[28:32])
+        for p in segments[1:]: os.remove(p)
+        with open(segments[0], 'wb') as f: f.write(b[:10 + 26 + n]) # the first transaction only: the system's tables
+        refused(source, 'module')
+        fresh()
+        for mode in ('create', errno.ENOSPC), ('write', errno.ENOSPC), ('sync', errno.EIO):
+            disk.does(data + '/replicas/', *mode)
+            refused(source, 'cannot copy' if mode[0] != 'sync' else 'cannot', os.strerror(mode[1]), env=disk.env)
+        disk.is_well()
+        assert 'invalid database name' in run('import', source, '--name', 'Not A Name', '--data-dir', data, code=1)
+        run('import', source, '--name', 'mine', '--data-dir', data, env=disk.env)
+        with Server() as other: # another database under that name
+            fill(other, other.identity()['token'], 'there', 3)
+            other.stop()
+            n = len(glob.glob(data + '/replicas/*'))
+            assert 'the name mine is in use in ' + data in run('import', replica(other), '--name', 'mine', '--data-dir', data, code=1)
+            assert len(glob.glob(data + '/replicas/*')) == n
+            other.start()
+        assert run('check', data).count('all is well') == 1
+        s.start()
+
+
 def checks():
     """Every kind of damage in a data folder is named with file and place; what is well is said to be."""
     with Server(options=['--max-segment-size', '8000', '--snapshot-interval-transactions', '20', '--retain', 'all']) as s:
@@ -145,4 +210,4 @@ def dumps():
         s.start()
 
 
-if __name__ == '__main__': main([imports, refuses_damage, checks, dumps])
+if __name__ == '__main__': main([imports, refuses_damage, refuses_for_a_reason, checks, dumps])

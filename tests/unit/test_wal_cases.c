@@ -250,6 +250,24 @@ static void case_20_rotation(void **state) {
   remove_dir();
 }
 
+/* A segment that another has put there meanwhile is not replaced (§10.4): the log fails instead. */
+static void a_segment_that_is_there(void **state) {
+  (void)state;
+  uint8_t got[16];
+  fresh_dir();
+  struct lc_wal *w = open_log(&lc_fs_posix, 100);
+  append_durably(w, 1);
+  lc_wal_append(w, lc_slice_str("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"));
+  lc_wal_submit(w);
+  assert_true(lc_wal_wait_durable(w, 2));
+  write_segment(2, (const uint8_t *)"another's", 9);
+  append(w, 1);
+  assert_false(lc_wal_wait_durable(w, 3));
+  lc_wal_close(w);
+  assert_int_equal(read_segment(2, got, sizeof got), 9);
+  remove_dir();
+}
+
 /* ---- §20 defect 9, §12: zero tails, tails that were given up, torn first commits ---- */
 
 static void zero_tails(void **state) {
@@ -595,7 +613,7 @@ static void no_memory_to_wait(void **state) {
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   const struct CMUnitTest tests[] = {cmocka_unit_test(case_17_damage_in_an_older_segment), cmocka_unit_test(case_18_nothing_in_the_newest_segment), cmocka_unit_test(case_19_two_processes),
-                                     cmocka_unit_test(case_20_rotation), cmocka_unit_test(zero_tails), cmocka_unit_test(tails_that_were_given_up), cmocka_unit_test(versions_and_epochs),
+                                     cmocka_unit_test(case_20_rotation), cmocka_unit_test(a_segment_that_is_there), cmocka_unit_test(zero_tails), cmocka_unit_test(tails_that_were_given_up), cmocka_unit_test(versions_and_epochs),
                                      cmocka_unit_test(every_file_call), cmocka_unit_test(every_allocation), cmocka_unit_test(every_file_call_of_retention), cmocka_unit_test(too_large),
                                      cmocka_unit_test(no_memory_to_wait)};
   return cmocka_run_group_tests(tests, NULL, NULL);
