@@ -50,20 +50,19 @@ static void on_segment(void *arg, const char *name) {
   c->status = copy_file(c->fs, from, to, c->buffer, c->err);
 }
 
-struct names { const struct lc_fs *fs; const char *dir; };
-static void on_copied(void *arg, const char *name) {
-  struct names *n = arg;
+static void on_left(void *arg, const char *name) {
   char path[4400];
-  snprintf(path, sizeof path, "%s/%s", n->dir, name);
-  n->fs->unlink(n->fs->ctx, path); /* a folder stays, and so do . and .. */
+  snprintf(path, sizeof path, "%s/%s", (const char *)arg, name);
+  unlink(path); /* a folder stays, and so do . and .. */
 }
-/* What an import that failed has copied. */
-static void remove_copy(const struct lc_fs *fs, const char *to) {
-  char clog[4100];
-  snprintf(clog, sizeof clog, "%.4000s/clog", to);
-  fs->list(fs->ctx, clog, on_copied, &(struct names){fs, clog});
-  rmdir(clog);
-  rmdir(to);
+void server_remove_replica(const char *dir) {
+  static const char *const parts[] = {"/clog", "/module_logs", ""};
+  char path[4100];
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    snprintf(path, sizeof path, "%.4000s%s", dir, parts[i]);
+    lc_fs_posix.list(NULL, path, on_left, path);
+    rmdir(path);
+  }
 }
 
 /* LC_CONFLICT: a server has the folder that is to be taken in. Nothing is written there. */
@@ -133,7 +132,7 @@ enum lc_status server_import(const struct lc_fs *fs, const char *data_dir, const
     if (st == LC_OK) st = lc_db_check(&lc_env_system, fs, to, &copied, bad_only, &none, err); /* without its snapshots, which are not ours */
     if (st == LC_OK) st = control_add(control, &row, err);
     if (st == LC_OK && (st = control_add_name(control, lc_slice_str(name), &row.id, &row.owner, err)) != LC_OK) control_delete(control, &row.id, NULL);
-    if (st != LC_OK) remove_copy(fs, to);
+    if (st != LC_OK) server_remove_replica(to);
   }
   if (st == LC_OK) {
     *id = row.id;

@@ -174,6 +174,7 @@ static struct database *build(struct publish *p, const struct lc_identity *owner
   if (st == LC_OK && s->options.in_memory) st = control_keep_program(s->control, &row->id, program, err);
   if (st == LC_OK) return d;
   database_free(d);
+  if (o.dir) server_remove_replica(o.dir);
   return NULL;
 }
 

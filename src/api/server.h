@@ -139,6 +139,8 @@ void answer_text(struct answer *a, uint16_t status, const char *text);
 void answer_free(struct answer *a);
 void answer_send(struct answer *a, struct lc_conn *c); /* owning thread; frees a */
 
+/* Removes what a publish or an import has left of a replica that was to be and is nobody's, as far as the disk allows (offline.c). */
+void server_remove_replica(const char *dir);
 /* lc_server_import with another file system for what is read and copied (offline.c). */
 enum lc_status server_import(const struct lc_fs *fs, const char *data_dir, const char *replica, const char *name, struct lc_identity *id, uint64_t *n_transactions, struct lc_error *err);
 

@@ -121,6 +121,69 @@ def every_way_to_fail():
             assert len(s.sql('good', 'SELECT * FROM log_entry', token)) == round_ + 1
 
 
+def snapshots_that_fail():
+    """No snapshot can be written: calls go on, the log keeps what it needs, and when the disk is well the next one is made and the log is short again."""
+    with Disk() as disk, Server(options=['--max-segment-size', '5000', '--snapshot-interval-transactions', '20'], env=disk.env) as s:
+        token = s.identity()['token']
+        s.publish('d', module('e2e-2.14'), token)
+        [folder] = glob.glob(s.data + '/replicas/*')
+        def segments(): return sorted(glob.glob(folder + '/clog/*.log'))
+        def work(first, n):
+            for i in range(first, first + n): assert s.call('d', 'append_log', i, 'x' * 200, token=token)[0] == 200
+        n = 0
+        for mode in ('create', errno.ENOSPC), ('write', errno.ENOSPC), ('sync', errno.EIO):
+            disk.does('/snapshots', *mode)
+            kept = segments()[0]
+            work(n, 60)
+            n += 60
+            time.sleep(0.3)
+            assert os.path.exists(kept) or n == 60, 'a segment is gone that no snapshot replaces'
+            assert 'no snapshot of database' in s.server_log() and os.strerror(mode[1]) in s.server_log()
+            assert not glob.glob(folder + '/snapshots/*.tmp'), 'an unfinished snapshot is left'
+            s.kill()
+            s.start()
+            assert len(s.sql('d', 'SELECT seq FROM log_entry', token)) == n
+        disk.is_well()
+        work(n, 60)
+        end = time.time() + 20
+        while int(os.path.basename(segments()[0]).split('.')[0]) < n: # behind all that was written before
+            assert time.time() < end, segments()
+            time.sleep(0.05)
+        s.kill()
+        s.start()
+        assert len(s.sql('d', 'SELECT seq FROM log_entry', token)) == n + 60
+
+
+def publishing_on_a_full_disk():
+    """A first publish that finds no space says so, leaves nothing, and can be done when there is some; an update that finds none stops its database only."""
+    with Disk() as disk, Server(env=disk.env) as s:
+        token = s.identity()['token']
+        s.publish('there', module('e2e-2.14'), token)
+        wasm = open(module('e2e-2.14'), 'rb').read()
+        end = time.time() + 20
+        while not glob.glob(s.data + '/replicas/*/snapshots/*.snapshot') and time.time() < end: time.sleep(0.02)
+        before = sorted(glob.glob(s.data + '/replicas/*/**', recursive=True))
+        for mode in ('create', errno.ENOSPC), ('write', errno.ENOSPC), ('sync', errno.EIO):
+            disk.does('/clog', *mode)
+            status, text, _ = s.http('PUT', '/v1/database/new', wasm, token)
+            assert status == 500 and ('No space left on device' in text or 'Input/output error' in text or 'could not be written' in text), (mode, status, text)
+            assert s.http('GET', '/v1/database/new', None, token)[0] == 404
+            assert sorted(glob.glob(s.data + '/replicas/*/**', recursive=True)) == before, sorted(glob.glob(s.data + '/replicas/*/**', recursive=True))
+            disk.is_well()
+        s.kill()
+        s.start()
+        s.publish('new', module('e2e-2.14'), token)
+        assert s.call('there', 'append_log', 1, 'x', token=token)[0] == 200
+        disk.does('/clog', 'write', errno.ENOSPC)
+        status, text, _ = s.http('PUT', '/v1/database/new', wasm + b'\0\4\3new', token)
+        assert status in (500, 503) and TEXT in text, (status, text)
+        disk.is_well()
+        assert s.call('there', 'append_log', 2, 'x', token=token)[0] == 200 # it had nothing to write meanwhile
+        s.stop()
+        s.start()
+        assert s.call('new', 'append_log', 1, 'x', token=token)[0] == 200
+
+
 def slow_disk():
     """spec/06 §21 case 22: with a sync that takes a second, who wants confirmed answers waits for it and others do not; a kill in between takes nothing that somebody confirmed has seen."""
     with Disk() as disk, Server(env=disk.env) as s:
@@ -258,4 +321,4 @@ def back_pressure():
         assert dict(s.sql('slow', 'SELECT id, name FROM person', token)).keys() == names.keys()
 
 
-if __name__ == '__main__': main([stops_one_database, every_way_to_fail, slow_disk, procedures_wait, back_pressure])
+if __name__ == '__main__': main([stops_one_database, every_way_to_fail, snapshots_that_fail, publishing_on_a_full_disk, slow_disk, procedures_wait, back_pressure])
