@@ -90,7 +90,10 @@ static int create_segment(struct lc_wal *w, uint64_t first) {
   if (is_named && !LC_PLANTED(LC_BUG_NO_DIR_SYNC)) rc = fs->sync_dir(fs->ctx, w->dir);
   if (rc != 0) {
     fs->close(fs->ctx, fd);
-    fs->unlink(fs->ctx, is_named ? path : part); /* nothing is in it */
+    if (fs->unlink(fs->ctx, is_named ? path : part) == 0 || !is_named) return rc; /* nothing is in it */
+    pthread_mutex_lock(&w->mutex);
+    w->segments[w->n_segments++] = first; /* it is there all the same, for whoever discards the log; nothing is appended any more */
+    pthread_mutex_unlock(&w->mutex);
     return rc;
   }
   pthread_mutex_lock(&w->mutex);

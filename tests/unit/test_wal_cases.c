@@ -619,11 +619,32 @@ static void no_memory_to_wait(void **state) {
   remove_dir();
 }
 
+static int refuses_dir(void *ctx, const char *path) { return has_segment(3) ? -ENOSPC : lc_fs_posix.sync_dir(ctx, path); }
+static int refuses_unlink(void *ctx, const char *path) { return strstr(path, "3.stdb.log") && access(path, F_OK) == 0 ? -ENOSPC : lc_fs_posix.unlink(ctx, path); }
+/* A segment whose name could not be made durable, nor taken back: the log has failed, and discarding it leaves nothing (simulator, seed 66727). */
+static void discard_after_a_failed_rotation(void **state) {
+  (void)state;
+  struct lc_fs fs = lc_fs_posix;
+  fresh_dir();
+  struct lc_wal *w = open_log(&fs, 100);
+  append_durably(w, 1);
+  append_durably(w, 2);
+  fs.sync_dir = refuses_dir;
+  fs.unlink = refuses_unlink;
+  append(w, 1);
+  assert_false(lc_wal_wait_durable(w, 4));
+  assert_true(has_segment(3));
+  fs = lc_fs_posix;
+  lc_wal_discard(w);
+  assert_false(has_segment(0) || has_segment(1) || has_segment(3));
+  remove_dir();
+}
+
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   const struct CMUnitTest tests[] = {cmocka_unit_test(case_17_damage_in_an_older_segment), cmocka_unit_test(case_18_nothing_in_the_newest_segment), cmocka_unit_test(case_19_two_processes),
                                      cmocka_unit_test(case_20_rotation), cmocka_unit_test(a_segment_that_is_there), cmocka_unit_test(zero_tails), cmocka_unit_test(tails_that_were_given_up), cmocka_unit_test(versions_and_epochs),
                                      cmocka_unit_test(every_file_call), cmocka_unit_test(every_allocation), cmocka_unit_test(every_file_call_of_retention), cmocka_unit_test(too_large),
-                                     cmocka_unit_test(no_memory_to_wait)};
+                                     cmocka_unit_test(no_memory_to_wait), cmocka_unit_test(discard_after_a_failed_rotation)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
