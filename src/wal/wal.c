@@ -573,14 +573,16 @@ static void end_log(struct lc_wal *w, bool remove) {
   }
   if (w->fd >= 0) w->fs->close(w->fs->ctx, w->fd);
   wal_index_end(&w->index);
-  for (uint32_t i = w->n_segments; remove && i-- > 0;) {
-    static const char *const suffixes[] = {".stdb.ofs", ".stdb.log", ".stdb.log.tmp"};
+  for (uint32_t i = w->n_segments; remove && i-- > 0;) { /* the newest first, and none before one that stays: what is left is a log that is shorter */
+    static const char *const suffixes[] = {".stdb.ofs", ".stdb.log.tmp", ".stdb.log"};
     char path[WAL_PATH_BYTES];
+    int rc = 0;
     for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++) {
       wal_path(w->dir, w->segments[i], suffixes[k], path);
-      w->fs->unlink(w->fs->ctx, path);
+      rc = w->fs->unlink(w->fs->ctx, path);
     }
-    w->fs->sync_dir(w->fs->ctx, w->dir); /* the newest first: what a crash leaves is a log that is shorter */
+    if (rc == 0 || rc == -ENOENT) rc = w->fs->sync_dir(w->fs->ctx, w->dir);
+    remove = rc == 0;
   }
   if (w->lock_fd >= 0) w->fs->close(w->fs->ctx, w->lock_fd);
   lc_buf_free(&w->batch);
