@@ -161,9 +161,11 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@$(CC) $(CFLAGS) bench/replay.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-replay
 	@$(CC) $(CFLAGS) bench/echo.c -o build/bench-echo
 	@$(CC) $(CFLAGS) bench/probe.c -o build/bench-probe -lpthread
+	@$(CC) $(CFLAGS) bench/snapshot.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-snapshot
 	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-engine
+	@build/bench-snapshot
 	@build/bench-store
 	@build/bench-live
 	@build/bench-replay build/bench-folder
