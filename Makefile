@@ -161,6 +161,7 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@$(CC) $(CFLAGS) bench/replay.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-replay
 	@$(CC) $(CFLAGS) bench/echo.c -o build/bench-echo
 	@$(CC) $(CFLAGS) bench/probe.c -o build/bench-probe -lpthread
+	@$(CC) $(CFLAGS) bench/httpload.c -o build/bench-httpload
 	@$(CC) $(CFLAGS) bench/snapshot.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-snapshot
 	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
@@ -174,6 +175,7 @@ bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSO
 	@build/bench-echo
 	@bench/run.sh
 	@bench/inserts.py
+	@bench/http.sh
 	@bench/idle.py
 
 run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publishes the sample if that is empty

@@ -6,7 +6,10 @@
 #include <sqlite3.h>
 #include <stdio.h>
 
-struct control { sqlite3 *db; pthread_mutex_t lock; };
+/* Names that were resolved lately: every request names its database. They hold as long as nothing at all has changed. */
+enum { N_RESOLVED = 512 };
+struct resolved { char name[NAME_MAX_BYTES]; uint8_t len; struct lc_identity id; }; /* len 0: none */
+struct control { sqlite3 *db; pthread_mutex_t lock; int changes; struct resolved resolved[N_RESOLVED]; };
 
 static enum lc_status failed(struct control *c, struct lc_error *err) { return lc_fail(err, LC_IO, "control database: %s", sqlite3_errmsg(c->db)); }
 
@@ -81,7 +84,23 @@ static enum lc_status get_by_text(struct control *c, const char *sql, struct lc_
   pthread_mutex_unlock(&c->lock);
   return s;
 }
-enum lc_status control_resolve(struct control *c, struct lc_slice name, struct lc_identity *id, struct lc_error *err) { return get_by_text(c, "SELECT identity FROM name WHERE name = ?", name, id->bytes, err); }
+enum lc_status control_resolve(struct control *c, struct lc_slice name, struct lc_identity *id, struct lc_error *err) {
+  struct resolved *r = name.len && name.len <= sizeof r->name ? &c->resolved[lc_hash64(name.data, name.len, 0) % N_RESOLVED] : NULL;
+  pthread_mutex_lock(&c->lock);
+  if (c->changes != sqlite3_total_changes(c->db)) {
+    for (uint32_t i = 0; i < N_RESOLVED; i++) c->resolved[i].len = 0;
+    c->changes = sqlite3_total_changes(c->db);
+  }
+  enum lc_status s = LC_OK;
+  if (r && r->len == name.len && memcmp(r->name, name.data, name.len) == 0) *id = r->id;
+  else if ((s = find_by_text(c, "SELECT identity FROM name WHERE name = ?", name, id->bytes, err)) == LC_OK && r) {
+    memcpy(r->name, name.data, name.len);
+    r->len = (uint8_t)name.len;
+    r->id = *id;
+  }
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
 enum lc_status control_tld_owner(struct control *c, struct lc_slice name, struct lc_identity *owner, struct lc_error *err) { return get_by_text(c, "SELECT owner FROM tld WHERE name = ?", name, owner->bytes, err); }
 
 /* Inside a transaction: registers a name and, if it is free, its TLD. */

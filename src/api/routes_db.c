@@ -11,6 +11,7 @@ struct http_op {
   struct lc_auth_claims claims;
   struct lc_buf name, body;
   bool confirmed, is_owner, pending; /* pending: the answer comes later */
+  bool is_connected; uint64_t rows_of; int64_t started_us; /* of an SQL text; the offset that its rows are of */
   struct lc_connection_id conn;
   const struct lc_function_def *procedure; struct lc_module *module; /* running */
   unsigned version;
@@ -140,8 +141,9 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
   struct lc_connection_id conn;
   struct lc_error err = {0};
   struct lc_buf args = {0};
-  if (!connect(op, db, &conn, wait_for)) return;
   const struct lc_function_def *reducer = find(def->reducers, def->n_reducers, name, op->is_owner);
+  op->is_connected = !reducer || lc_db_http_needs_connection(db, lc_slice(NULL, 0));
+  if (op->is_connected && !connect(op, db, &conn, wait_for)) return;
   const struct lc_function_def *procedure = reducer ? NULL : find(def->procedures, def->n_procedures, name, op->is_owner);
   if (reducer) {
     enum lc_status st = reducer->lifecycle != LC_LIFECYCLE_NONE ? LC_OK : lc_json_parse_args(lc_buf_slice(&op->body), reducer, &args, &err);
@@ -149,7 +151,12 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
       bad_arguments(op, db, "reducer", &err);
     } else {
       struct lc_reducer_outcome o;
+      if (!op->is_connected) {
+        lc_env_system.random(lc_env_system.ctx, conn.bytes, sizeof conn.bytes);
+        lc_db_http_visitor(db, &conn, lc_auth_payload(&op->claims));
+      }
       lc_db_http_call(db, &op->claims.identity, &conn, name, lc_buf_slice(&args), &o);
+      lc_db_http_visitor(db, NULL, lc_slice(NULL, 0));
       answer_outcome(op->answer, &o);
     }
   } else if (procedure) {
@@ -172,7 +179,7 @@ static void call(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
     lc_db_log_bad_call(db, name, "procedure", false);
     answer_text(op->answer, 404, "No such procedure");
   }
-  lc_db_http_disconnect(db, &op->claims.identity, &conn);
+  if (op->is_connected) lc_db_http_disconnect(db, &op->claims.identity, &conn);
   *wait_for = lc_db_next_offset(db);
   lc_buf_free(&args);
 }
@@ -201,18 +208,32 @@ void route_call(struct request *q, struct database *d) {
 
 /* ---- sql ---- */
 
-static void sql(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
-  struct lc_connection_id conn;
-  struct lc_error err = {0};
-  if (!connect(op, db, &conn, wait_for)) return;
-  struct lc_sql_caller caller = {.identity = op->claims.identity, .is_owner = op->is_owner};
-  int64_t start = lc_env_system.now_us(NULL);
-  enum lc_status st = lc_db_http_sql(db, &caller, lc_buf_slice(&op->body), &op->answer->body, wait_for, &err);
+/* The end of a statement: what its answer waits for. */
+static uint64_t sql_end(struct http_op *op, struct lc_db *db, enum lc_status st, const struct lc_error *err) {
   if (st == LC_OK) op->answer->content_type = "application/json";
-  else answer_text(op->answer, st == LC_NOMEM ? 500 : 400, err.text);
-  durations(op->answer, (uint64_t)(lc_env_system.now_us(NULL) - start));
-  lc_db_http_disconnect(db, &op->claims.identity, &conn);
-  *wait_for = lc_db_next_offset(db);
+  else answer_text(op->answer, st == LC_NOMEM ? 500 : st == LC_CLOSED ? 503 : 400, err->text);
+  durations(op->answer, (uint64_t)(lc_env_system.now_us(NULL) - op->started_us));
+  if (!op->is_connected) return op->rows_of;
+  lc_db_http_disconnect(db, &op->claims.identity, &op->conn);
+  return lc_db_next_offset(db);
+}
+static void sql_done(struct lc_db *db, void *arg, struct lc_buf *out, enum lc_status st, const struct lc_error *err) {
+  struct http_op *op = arg;
+  lc_buf_free(&op->answer->body);
+  op->answer->body = *out;
+  *out = (struct lc_buf){0};
+  finish_op(op, sql_end(op, db, st, err));
+}
+static void sql(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
+  struct lc_error err = {0};
+  op->is_connected = lc_db_http_needs_connection(db, lc_buf_slice(&op->body));
+  if (op->is_connected && !connect(op, db, &op->conn, wait_for)) return;
+  struct lc_sql_caller caller = {.identity = op->claims.identity, .is_owner = op->is_owner};
+  struct lc_db_query_later later = {.done = sql_done, .arg = op};
+  op->started_us = lc_env_system.now_us(NULL);
+  enum lc_status st = lc_db_http_sql(db, &caller, lc_buf_slice(&op->body), &op->answer->body, &op->rows_of, &later, &err);
+  op->pending = later.is_begun;
+  if (!op->pending) *wait_for = sql_end(op, db, st, &err);
 }
 
 void route_sql(struct request *q, struct database *d) {

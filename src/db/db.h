@@ -198,8 +198,16 @@ enum lc_status lc_db_start_procedure(struct lc_db *db, const struct lc_db_proced
 enum lc_status lc_db_start_http_handler(struct lc_db *db, const struct lc_db_procedure_call *call, struct lc_slice jwt_payload, struct lc_slice body, struct lc_error *err);
 /* Line in the module log about a call that could not be made (spec/04 §3.6); kind: "reducer" or "procedure". */
 void lc_db_log_bad_call(struct lc_db *db, struct lc_slice function, const char *kind, bool exists);
-/* HTTP SQL statement: appends the result JSON object of spec/04 §3.7 (schema, rows, total_duration_micros, stats) to out. *tx_offset as above. */
-enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_error *err);
+/* Whether HTTP must connect for an SQL text, or for a call (sql without data): the program has a reducer for it, or the text may ask about clients. Without it
+ * nobody could tell that there was a connection, and nothing is written for it. */
+bool lc_db_http_needs_connection(const struct lc_db *db, struct lc_slice sql);
+/* A caller that is not connected, for the calls until the next: get_jwt answers for it. conn NULL: none; jwt_payload is borrowed. */
+void lc_db_http_visitor(struct lc_db *db, const struct lc_connection_id *conn, struct lc_slice jwt_payload);
+/* The end of a query with many rows, which a thread has computed: with the baton. out is the callee's to take. */
+struct lc_db_query_later { void (*done)(struct lc_db *db, void *arg, struct lc_buf *out, enum lc_status status, const struct lc_error *err); void *arg; bool is_begun; };
+/* HTTP SQL statement: appends the result JSON object of spec/04 §3.7 (schema, rows, total_duration_micros, stats) to out. *tx_offset as above. With `later` a query that
+ * looks at many rows leaves the baton: LC_OK and later->is_begun; *tx_offset is the one its rows are of. */
+enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_db_query_later *later, struct lc_error *err);
 /* New program for a published database, loaded by lc_db_load_program: keeps connections and subscriptions unless the migration breaks clients, who are
  * dismissed then. Failing leaves the old one running (spec/06 §16). *tx_offset as above. LC_UNSUPPORTED: there is no automatic migration, *reasons has why;
  * LC_DENIED: the policy forbids it; others: *err. */

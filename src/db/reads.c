@@ -2,8 +2,9 @@
  *
  * A client that waits for such an answer is held: what it is told meanwhile stays behind the answer, in the order of commits. Its view is opened by the baton holder at
  * the moment of the request, so that the answer is exact for its place and every later commit's update follows it.
+ * A query by HTTP has no client here: its end is told to whoever asked.
  * Invariants: a job is in its client's list until its output has been handed over; a client is not freed while it has one; jobs of a client are handed over in order.
- * Callers: subscribe.c, db.c (hand-over, disconnect), open.c.
+ * Callers: subscribe.c, http.c, db.c (hand-over, disconnect), open.c.
  */
 #include "db_internal.h"
 #include <errno.h>
@@ -23,6 +24,7 @@ struct read_job {
   struct lc_buf before, answer;       /* what the client was told before, not handed over; the encoded answer */
   atomic_bool cancel;
   bool is_done, has_failed;           /* baton holder; thread, then baton holder */
+  struct lc_db_query_later later; int64_t start_us; enum lc_status status; struct lc_error err; /* without a client */
 };
 
 static struct {
@@ -37,6 +39,11 @@ static struct {
 static void read_rows(struct read_job *job) {
   struct lc_live_answer answer = {0};
   struct lc_error err = {0};
+  if (!job->client) {
+    job->status = db_query_json(job->db, job->view, &job->caller, lc_buf_slice(&job->texts), job->start_us, &job->cancel, &job->answer, &job->err);
+    lc_read_view_close(&job->view);
+    return;
+  }
   enum lc_status st = lc_live_read(job->view, job->language, &job->caller, job->flags, lc_buf_slice(&job->texts), job->n, &job->cancel, &answer, &err);
   job->has_failed = st != LC_OK;
   job->client->ops->encode_answer(job->client, &job->op, lc_buf_slice(&job->args), answer.rows, answer.n, st == LC_OK ? NULL : err.text, &job->answer);
@@ -119,18 +126,57 @@ static void on_done(struct lc_db *db, void *arg) {
   db_mark_dirty(db, c);
 }
 
+static void on_query_done(struct lc_db *db, void *arg) {
+  struct read_job *job = arg;
+  job->batch = NULL;
+  job->later.done(db, job->later.arg, &job->answer, job->status, &job->err);
+  job_free(job);
+}
+
+/* The end's batch and the view of this moment; false: out of memory. */
+static bool prepare(struct lc_db *db, struct read_job *job, void (*done)(struct lc_db *, void *)) {
+  struct lc_db_op *end = (job->batch = lc_db_batch_new()) ? lc_db_batch_add(job->batch, LC_OP_FUNCTION, NULL) : NULL;
+  if (!end || lc_read_view_open(db->ds, &job->view) != LC_OK) return false;
+  *end = (struct lc_db_op){.kind = LC_OP_FUNCTION, .function = done, .arg = job};
+  job->db = db;
+  return true;
+}
+/* With the lock; false: there is no thread. */
+static bool enqueue(struct read_job *job) {
+  if (!have_thread()) return false;
+  if (pool.first) pool.last->next = job;
+  else pool.first = job;
+  pool.last = job;
+  job->db->n_reads++;
+  pthread_cond_signal(&pool.work);
+  return true;
+}
+
+bool db_read_query(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, int64_t start_us, const struct lc_db_query_later *later) {
+  struct read_job *job = atomic_load(&db->closing) ? NULL : lc_alloc_zero(1, sizeof *job);
+  if (!job) return false;
+  lc_buf_slice_append(&job->texts, sql);
+  bool ok = lc_buf_ok(&job->texts) && prepare(db, job, on_query_done);
+  job->caller = *caller;
+  job->start_us = start_us;
+  job->later = *later;
+  if (ok) {
+    pthread_mutex_lock(&pool.mutex);
+    ok = enqueue(job);
+    pthread_mutex_unlock(&pool.mutex);
+  }
+  if (!ok) job_free(job);
+  return ok;
+}
+
 bool db_read_begin(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, uint64_t query_set_id, enum lc_sql_language language, uint32_t flags, struct lc_buf *texts, uint32_t n, struct lc_slice args) {
   struct read_job *job = lc_alloc_zero(1, sizeof *job);
-  struct lc_db_op *end = NULL;
   bool ok = job && c->ops->encode_answer && !atomic_load(&db->closing) && lc_buf_ok(texts);
   if (ok) {
     lc_buf_slice_append(&job->args, args);
-    end = (job->batch = lc_db_batch_new()) ? lc_db_batch_add(job->batch, LC_OP_FUNCTION, NULL) : NULL;
-    ok = end && lc_buf_ok(&job->args) && lc_read_view_open(db->ds, &job->view) == LC_OK;
+    ok = lc_buf_ok(&job->args) && prepare(db, job, on_done);
   }
   if (ok) {
-    *end = (struct lc_db_op){.kind = LC_OP_FUNCTION, .function = on_done, .arg = job};
-    job->db = db;
     job->client = c;
     job->op = *op;
     job->op.arg = NULL;
@@ -141,14 +187,7 @@ bool db_read_begin(struct lc_db *db, struct lc_db_client *c, const struct lc_db_
     job->n = n;
     *texts = (struct lc_buf){0};
     pthread_mutex_lock(&pool.mutex);
-    if ((ok = have_thread())) {
-      if (pool.first) pool.last->next = job;
-      else pool.first = job;
-      pool.last = job;
-      db->n_reads++;
-      pthread_cond_signal(&pool.work);
-    }
-    if (ok) { /* before the lock is given up the thread has not begun */
+    if ((ok = enqueue(job))) { /* before the lock is given up the thread has not begun */
       struct read_job **at = &c->reads;
       while (*at) at = &(*at)->client_next;
       *at = job;

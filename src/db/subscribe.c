@@ -4,7 +4,6 @@
  */
 #include "db_internal.h"
 
-enum { READ_ELSEWHERE_ROWS = 4096 }; /* answers that look at so many rows, some 0.1 ms, do not keep the writer */
 
 /* The queries of a set as they are to be subscribed to. */
 struct wanted { struct lc_sql_caller caller; struct lc_buf texts; uint32_t n; struct lc_slice *queries; };

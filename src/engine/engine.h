@@ -247,6 +247,8 @@ enum lc_status lc_tx_client_add(struct lc_tx *tx, const struct lc_identity *id, 
 enum lc_status lc_tx_client_remove(struct lc_tx *tx, const struct lc_identity *id, const struct lc_connection_id *conn, bool *was_there, struct lc_error *err);
 /* Payload JSON of a connection into *out; false if none. */
 bool lc_tx_client_jwt(struct lc_tx *tx, const struct lc_connection_id *conn, struct lc_buf *out);
+/* A caller that has no row: the one whose payload lc_tx_client_jwt gives for conn, until the next call. conn NULL: none; jwt_payload is borrowed. */
+void lc_datastore_set_visitor(struct lc_datastore *ds, const struct lc_connection_id *conn, struct lc_slice jwt_payload);
 
 /* Fixed system table ids (spec/06 §2, spec/07 §9). */
 enum { LC_ST_TABLE = 1, LC_ST_COLUMN, LC_ST_SEQUENCE, LC_ST_INDEX, LC_ST_CONSTRAINT, LC_ST_MODULE, LC_ST_CLIENT, LC_ST_VAR, LC_ST_SCHEDULED,

@@ -106,6 +106,7 @@ struct lc_datastore {
   struct table *put_table; uint32_t n_puts; uint8_t *puts; /* replay: packed rows of a table that are still to be put */
   uint64_t random;           /* state of the generator for sequences; 0: no skips */
   struct lc_row_iter *free_iters;
+  struct { bool is_there; struct lc_connection_id conn; struct lc_slice jwt_payload; } visitor; /* a caller without a row */
   struct lc_buf key, entry, old; /* scratch */
 };
 

@@ -97,7 +97,16 @@ enum lc_status lc_tx_client_remove(struct lc_tx *tx, const struct lc_identity *i
   return rc == LC_ERRNO_OK ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
 }
 
+void lc_datastore_set_visitor(struct lc_datastore *ds, const struct lc_connection_id *conn, struct lc_slice jwt_payload) {
+  ds->visitor.is_there = conn != NULL;
+  if (conn) ds->visitor.conn = *conn;
+  ds->visitor.jwt_payload = jwt_payload;
+}
 bool lc_tx_client_jwt(struct lc_tx *tx, const struct lc_connection_id *conn, struct lc_buf *out) {
+  if (tx->ds->visitor.is_there && memcmp(&tx->ds->visitor.conn, conn, sizeof *conn) == 0) {
+    lc_buf_slice_append(out, tx->ds->visitor.jwt_payload);
+    return tx->ds->visitor.jwt_payload.len > 0;
+  }
   struct table *t = ds_table(tx->ds, LC_ST_CONNECTION_CREDENTIALS);
   struct lc_slice row = lc_tree_find(&t->rows, conn->bytes);
   if (!row.data) return false;

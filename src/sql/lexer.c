@@ -172,8 +172,3 @@ enum lc_status lexer_run(struct lc_arena *arena, struct lc_slice sql, struct tok
   *tokens = list;
   return LC_OK;
 }
-
-bool token_is_word(const struct token *t, const char *keyword) {
-  return t->kind == TOKEN_WORD && t->text.len == strlen(keyword) && strncasecmp((const char *)t->text.data, keyword, t->text.len) == 0;
-}
-bool token_is_symbol(const struct token *t, const char *symbol) { return t->kind == TOKEN_SYMBOL && lc_slice_eq_str(t->text, symbol); }

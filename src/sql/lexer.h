@@ -9,6 +9,9 @@ struct token { enum token_kind kind; struct lc_slice text; /* word, unescaped co
 enum lc_status lexer_run(struct lc_arena *arena, struct lc_slice sql, struct token **tokens, uint32_t *n, struct lc_error *err);
 /* Line and column, counted in characters from 1, of a place in the text. */
 void lexer_position(struct lc_slice sql, size_t at, unsigned *line, unsigned *column);
-bool token_is_word(const struct token *t, const char *keyword); /* unquoted, any case */
-bool token_is_symbol(const struct token *t, const char *symbol);
+/* Unquoted, any case; keyword in small letters. */
+static inline bool token_is_word(const struct token *t, const char *keyword) {
+  return t->kind == TOKEN_WORD && t->text.len && (t->text.data[0] | 32) == *keyword && t->text.len == strlen(keyword) && strncasecmp((const char *)t->text.data, keyword, t->text.len) == 0;
+}
+static inline bool token_is_symbol(const struct token *t, const char *symbol) { return t->kind == TOKEN_SYMBOL && t->text.len && t->text.data[0] == (uint8_t)*symbol && lc_slice_eq_str(t->text, symbol); }
 #endif

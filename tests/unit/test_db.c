@@ -174,7 +174,7 @@ static void test_life(void **state) {
   struct lc_sql_caller owner = {.is_owner = true};
   struct lc_buf json = {0};
   uint64_t offset;
-  assert_int_equal(lc_db_http_sql(db, &owner, lc_slice_str("SELECT id, name FROM player WHERE name = 'zoe'"), &json, &offset, &err), LC_OK);
+  assert_int_equal(lc_db_http_sql(db, &owner, lc_slice_str("SELECT id, name FROM player WHERE name = 'zoe'"), &json, &offset, NULL, &err), LC_OK);
   lc_buf_u8(&json, 0);
   assert_non_null(strstr((char *)json.data, "\"rows\":[[3,\"zoe\"]]"));
   lc_db_close(db);
@@ -385,7 +385,7 @@ static void test_failing_log(void **state) {
     struct lc_sql_caller owner = {.is_owner = true};
     struct lc_connection_id conn;
     uint64_t offset;
-    assert_int_equal(lc_db_http_sql(bad, &owner, lc_slice_str("SELECT * FROM player"), &out, &offset, &err), LC_IO);
+    assert_int_equal(lc_db_http_sql(bad, &owner, lc_slice_str("SELECT * FROM player"), &out, &offset, NULL, &err), LC_IO);
     assert_string_equal(err.text, lc_db_failure(bad));
     assert_int_equal(lc_db_http_connect(bad, &a.identity, lc_slice(NULL, 0), &conn, &err), LC_IO);
     assert_int_equal(lc_db_update(bad, NULL, lc_slice_str("x"), 0, &(struct lc_db_update_policy){.environment = &(struct lc_db_env_update){0}}, &out, &offset, &err), LC_IO);
