@@ -269,6 +269,7 @@ static const struct route routes[] = {
     {"/v1/energy/:", M_GET, L_NONE, route_get_energy, NULL},
     {"/v1/energy/:", M_POST, L_NONE, route_post_energy, NULL},
     {"/v1/energy/:", M_PUT, L_NONE, route_put_energy, NULL},
+    {"/v1/metrics", M_GET, L_NONE, route_metrics, NULL},
     {"/v1/prometheus/sd_config", M_GET, L_NONE, route_sd_config, NULL},
     {"/v1/database", M_POST, L_AUTH, route_publish, NULL},
     {"/v1/database/:", M_PUT, L_AUTH, route_publish, NULL},

@@ -623,7 +623,7 @@ static void stop(struct server *s) {
 }
 
 int lc_server_run(const struct lc_server_options *options) {
-  struct server s = {.options = *options, .lock_fd = -1};
+  struct server s = {.options = *options, .lock_fd = -1, .started_us = lc_env_system.now_us(NULL)};
   struct lc_error err = {0};
   sigset_t set;
   sigemptyset(&set);
@@ -648,6 +648,7 @@ int lc_server_run(const struct lc_server_options *options) {
   pthread_mutex_init(&s.alarms.lock, NULL);
   pthread_cond_init(&s.alarms.changed, NULL);
   pthread_mutex_init(&s.change_lock, NULL);
+  pthread_mutex_init(&s.page_lock, NULL);
   sessions_init(&s.sessions);
   s.threads = lc_alloc_zero(s.n_threads, sizeof *s.threads);
   for (uint32_t i = 0; s.threads && i < s.n_threads; i++) {
@@ -677,6 +678,7 @@ int lc_server_run(const struct lc_server_options *options) {
   pthread_cond_destroy(&s.alarms.changed);
   lc_free(s.alarms.heap);
   pthread_mutex_destroy(&s.change_lock);
+  pthread_mutex_destroy(&s.page_lock);
   sessions_free(&s.sessions);
   return st == LC_OK ? 0 : 1;
 }

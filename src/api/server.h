@@ -56,6 +56,8 @@ struct server {
   struct runners runners;
   struct alarms alarms;
   struct sessions sessions;
+  int64_t started_us;
+  pthread_mutex_t page_lock; atomic_uint n_pages; /* routes_metrics.c: one page at a time; those being made and waiting */
   atomic_uint workers;            /* threads that publish or close databases */
   atomic_bool stopping;           /* nothing new is begun */
   atomic_bool stopped;            /* the network threads have ended */
@@ -206,6 +208,7 @@ bool request_identity(struct request *q, struct lc_identity *id);
 bool request_is_owner(const struct request *q, const struct database *d);
 
 /* routes_db.c: routes that ask a running database; routes_publish.c: publishing */
+void route_metrics(struct request *q); /* routes_metrics.c */
 void route_call(struct request *q, struct database *d);
 void route_sql(struct request *q, struct database *d);
 void route_schema(struct request *q, struct database *d);

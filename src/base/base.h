@@ -55,6 +55,13 @@ _Noreturn void lc_panic_at(const char *file, int line, const char *fmt, ...) LC_
 #define lc_panic(...) lc_panic_at(__FILE__, __LINE__, __VA_ARGS__)
 #define lc_assert(cond) ((cond) ? (void)0 : lc_panic("assertion failed: %s", #cond))
 
+/* ---- counters ---- */
+
+/* Adds to a counter that one thread at a time writes and any thread reads: no locked instruction. */
+static inline void lc_count(atomic_uint_fast64_t *counter, uint64_t n) {
+  atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
 /* ---- allocation (memory.c) ---- */
 
 /* As malloc/calloc/realloc/free. They return NULL on failure, never abort. */

@@ -5,10 +5,16 @@
  * waiters present either leaves it to one of them or has seen that a third one took it, who then does the same.
  */
 #include "db_internal.h"
+#include <errno.h>
+#include <time.h>
 
 void db_baton_init(struct lc_db *db) {
   pthread_mutex_init(&db->baton_mutex, NULL);
-  pthread_cond_init(&db->baton_cond, NULL);
+  pthread_condattr_t attr;
+  pthread_condattr_init(&attr);
+  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+  pthread_cond_init(&db->baton_cond, &attr);
+  pthread_condattr_destroy(&attr);
 }
 void db_baton_destroy(struct lc_db *db) {
   pthread_mutex_destroy(&db->baton_mutex);
@@ -18,17 +24,23 @@ void db_baton_destroy(struct lc_db *db) {
 bool db_baton_try(struct lc_db *db) { return !atomic_exchange_explicit(&db->baton_held, true, memory_order_seq_cst); }
 bool db_baton_wanted(struct lc_db *db) { return atomic_load_explicit(&db->baton_waiters, memory_order_relaxed) > 0; }
 
-void db_baton_take(struct lc_db *db) {
-  if (db_baton_try(db)) return;
+static bool take(struct lc_db *db, const struct timespec *until) {
+  if (db_baton_try(db)) return true;
   pthread_mutex_lock(&db->baton_mutex);
   atomic_fetch_add(&db->baton_waiters, 1); /* before the last try: who lets go after it sees us */
-  if (!db_baton_try(db)) {
-    while (!db->baton_granted) pthread_cond_wait(&db->baton_cond, &db->baton_mutex);
-    db->baton_granted = false;
+  bool taken = db_baton_try(db);
+  if (!taken) {
+    int rc = 0;
+    while (!db->baton_granted && rc != ETIMEDOUT) rc = until ? pthread_cond_timedwait(&db->baton_cond, &db->baton_mutex, until) : pthread_cond_wait(&db->baton_cond, &db->baton_mutex);
+    taken = db->baton_granted;
+    if (taken) db->baton_granted = false;
   }
   atomic_fetch_sub(&db->baton_waiters, 1);
   pthread_mutex_unlock(&db->baton_mutex);
+  return taken;
 }
+void db_baton_take(struct lc_db *db) { take(db, NULL); }
+bool db_baton_take_until(struct lc_db *db, int64_t until_ns) { return take(db, &(struct timespec){.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000}); }
 
 void db_baton_give(struct lc_db *db) {
   atomic_store_explicit(&db->has_todo, db->todo != NULL, memory_order_relaxed);

@@ -32,7 +32,10 @@ enum lc_status db_set_module(struct lc_db *db, struct lc_module *m, struct lc_in
   uint32_t cap = 8;
   while (cap < def->n_reducers * 2) cap *= 2;
   uint32_t *slots = lc_alloc_zero(cap, sizeof *slots);
-  if (!slots) return LC_NOMEM;
+  if (!slots || !db_counts_set_module(db, m)) {
+    lc_free(slots);
+    return LC_NOMEM;
+  }
   int32_t lifecycle[4] = {-1, -1, -1, -1};
   for (uint32_t i = 0; i < def->n_reducers; i++) {
     uint64_t at = lc_hash64(def->reducers[i].name.data, def->reducers[i].name.len, 0);
@@ -168,8 +171,8 @@ static void reject(struct lc_db *db, struct lc_reducer_outcome *out, struct lc_s
   module_log_engine(db->log, 0, out->timestamp_us, function, log_text, function);
 }
 
-void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args,
-                     const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, const struct db_then *then, struct lc_reducer_outcome *out) {
+static void call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args,
+                         const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, const struct db_then *then, struct lc_reducer_outcome *out) {
   static const char *const lifecycle_text[] = {"", "can't directly call special Init lifecycle reducer", "can't directly call special OnConnect lifecycle reducer",
                                                "can't directly call special OnDisconnect lifecycle reducer"};
   const struct lc_env *env = db->options.env;
@@ -279,12 +282,20 @@ void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct
   }
 }
 
+void db_call_reducer(struct lc_db *db, struct lc_db_client *caller, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args,
+                     const struct lc_identity *sender, const struct lc_connection_id *conn, bool is_owner, const struct db_then *then, struct lc_reducer_outcome *out) {
+  call_reducer(db, caller, op, name, args, sender, conn, is_owner, then, out);
+  if (out->status == LC_REDUCER_REJECTED) db_count(db, LC_DB_CALLS_REJECTED, 1);
+  else db_count_call(db, out->reducer_id, out->status, out->energy, out->timestamp_us);
+}
+
 /* Runs lifecycle reducer `index` (-1: none) in tx; false with *err if it did not succeed. */
 static bool run_lifecycle(struct lc_db *db, struct lc_tx *tx, int32_t index, const struct lc_identity *id, const struct lc_connection_id *conn, int64_t ts_us,
                           struct lc_error *err) {
   if (index < 0) return true;
   struct lc_call_result res;
   db_invoke(db, tx, (uint32_t)index, id, conn, ts_us, lc_slice(NULL, 0), &res);
+  db_count_call(db, (uint32_t)index, res.status == LC_CALL_OK ? LC_REDUCER_COMMITTED : res.status == LC_CALL_USER_ERROR ? LC_REDUCER_FAILED_USER : res.status == LC_CALL_BUDGET ? LC_REDUCER_OUT_OF_ENERGY : LC_REDUCER_FAILED_INTERNAL, res.energy, ts_us);
   if (res.status == LC_CALL_OK) return true;
   if (res.status == LC_CALL_USER_ERROR)
     lc_fail(err, LC_DENIED, "%.*s", (int)res.message.len, (const char *)res.message.data);

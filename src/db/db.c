@@ -40,6 +40,7 @@ void lc_db_outbox_free(struct lc_db_outbox *o) {
 }
 
 void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch) {
+  atomic_fetch_add_explicit(&db->submitted_ops, batch->n_ops, memory_order_relaxed);
   struct lc_db_batch *head = atomic_load_explicit(&db->inbox, memory_order_relaxed);
   do batch->next = head;
   while (!atomic_compare_exchange_weak_explicit(&db->inbox, &head, batch, memory_order_seq_cst, memory_order_relaxed));
@@ -64,6 +65,7 @@ static void run_connect(struct lc_db *db, struct lc_db_client *c) {
   struct lc_error err = {0};
   enum lc_status st = db_connect(db, &c->identity, &c->connection_id, c->jwt_payload, &err);
   c->is_connected = st == LC_OK;
+  if (c->is_connected) db_count(db, LC_DB_CLIENTS, 1);
   c->all_prev = NULL;
   c->all_next = db->all_clients;
   if (db->all_clients) db->all_clients->all_prev = c;
@@ -77,6 +79,7 @@ static void run_disconnect(struct lc_db *db, struct lc_db_client *c) {
   db_reads_cancel(c);
   views_release_all(db, c);
   if (c->is_connected) {
+    db_count(db, LC_DB_CLIENTS, (uint64_t)-1);
     lc_live_drop_client(db->live, c);
     db_disconnect(db, &c->identity, &c->connection_id);
   }
@@ -96,6 +99,7 @@ static void run_op(struct lc_db *db, const struct lc_db_batch *b, const struct l
   struct lc_reducer_outcome outcome;
   /* What a client sent before it was refused or after it left has no effect. */
   if (op->kind > LC_OP_DISCONNECT && op->kind != LC_OP_FUNCTION && (!c->is_connected || lc_db_failure(db))) return;
+  if (op->kind != LC_OP_CALL_REDUCER) db_end_time(db);
   switch (op->kind) {
   case LC_OP_CALL_REDUCER: db_call_reducer(db, c, op, name, args, &c->identity, &c->connection_id, c->is_owner, NULL, &outcome); break;
   case LC_OP_CALL_PROCEDURE: db_run_procedure(db, c, op, name, args); break;
@@ -137,10 +141,13 @@ static void hand_over(struct lc_db *db, struct lc_db_client *c, struct lc_buf *b
   }
   struct lc_db_outbox_entry *e = outbox_add(db, c);
   if (!e) lc_panic("out of memory while handing over %zu bytes of answers", bytes->len);
+  db_count(db, LC_DB_BYTES_SENT, bytes->len);
   *e = (struct lc_db_outbox_entry){.client = c, .bytes = *bytes, .closed = closed};
   *bytes = (struct lc_buf){0};
 }
 void db_hand_over(struct lc_db *db) {
+  db_end_time(db);
+  db_counts_publish(db);
   if (db->wal) lc_wal_submit(db->wal);
   for (struct lc_db_client *c = db->dirty, *next; c; c = next) {
     next = c->dirty_next;
@@ -185,6 +192,14 @@ static void take_inbox(struct lc_db *db) {
   *end = oldest;
 }
 
+static void count_batch(struct lc_db *db, const struct lc_db_batch *b) {
+  uint64_t requests = 0;
+  for (uint32_t i = 0; i < b->n_ops; i++) requests += b->ops[i].kind != LC_OP_CONNECT && b->ops[i].kind != LC_OP_DISCONNECT && b->ops[i].kind != LC_OP_FUNCTION;
+  db_count(db, LC_DB_REQUESTS, requests);
+  db_count(db, LC_DB_BYTES_RECEIVED, b->bytes.len);
+  lc_count(&db->executed_ops, b->n_ops);
+}
+
 /* Executes what waits until `until_ns`, at least one operation, and hands its output over. *now_ns: the last look at the clock. */
 static void drain(struct lc_db *db, int64_t until_ns, int64_t *now_ns) {
   const struct lc_env *env = db->options.env;
@@ -203,6 +218,7 @@ static void drain(struct lc_db *db, int64_t until_ns, int64_t *now_ns) {
       in_time = now < until_ns && !db_baton_wanted(db);
     }
     if (db->todo_at < b->n_ops) break;
+    count_batch(db, b);
     db->todo = b->next;
     db->todo_at = 0;
     lc_db_batch_free(b);

@@ -231,6 +231,27 @@ enum lc_status lc_db_logs(struct lc_db *db, uint64_t n_lines, struct lc_buf *out
 enum lc_status lc_db_logs_follow(struct lc_db *db, void (*fn)(void *ctx, struct lc_slice line), void *ctx);
 void lc_db_logs_unfollow(struct lc_db *db, void (*fn)(void *ctx, struct lc_slice line), void *ctx);
 
+/* ---- figures for who operates the server (metrics.c); api/metrics_table.h says what each means ---- */
+
+enum lc_db_metric {
+  /* counted since the database was opened */
+  LC_DB_COMMITTED, LC_DB_ROLLED_BACK, LC_DB_ROWS_INSERTED, LC_DB_ROWS_DELETED, LC_DB_CALLS_REJECTED, LC_DB_PROCEDURES, LC_DB_PROCEDURES_FAILED, LC_DB_SQL_STATEMENTS, LC_DB_REQUESTS,
+  LC_DB_BYTES_RECEIVED, LC_DB_BYTES_SENT, LC_DB_DRAINS, LC_DB_QUERIES_EVALUATED, LC_DB_QUERIES_MATCHED, LC_DB_LOG_BYTES, LC_DB_LOG_SYNCS, LC_DB_LOG_SYNC_US, LC_DB_SNAPSHOTS, LC_DB_SNAPSHOTS_FAILED,
+  /* as it is */
+  LC_DB_CLIENTS, LC_DB_WAITING_OPERATIONS, LC_DB_WAITING_PROCEDURES, LC_DB_MEMORY_BYTES, LC_DB_LIVE_BYTES, LC_DB_RETIRED_BYTES, LC_DB_READ_VIEWS, LC_DB_MODULE_BYTES, LC_DB_QUERIES, LC_DB_QUERY_SETS, LC_DB_SUBSCRIBERS,
+  LC_DB_NEXT_OFFSET, LC_DB_DURABLE_OFFSET, LC_DB_LOG_LAG, LC_DB_LOG_WAITING_BYTES, LC_DB_LOG_DISK_BYTES, LC_DB_SNAPSHOT_OFFSET, LC_DB_SNAPSHOT_AGE_US, LC_DB_SNAPSHOT_US, LC_DB_SNAPSHOT_BYTES,
+  LC_DB_IS_UP, LC_DB_IS_BUSY, LC_DB_N_METRICS
+};
+enum { LC_DB_N_DURATIONS = 13 };       /* how long calls take: buckets, the last without a bound */
+extern const uint64_t lc_db_duration_bounds_us[LC_DB_N_DURATIONS - 1];
+struct lc_db_reducer_metrics { struct lc_slice name; uint64_t calls[LC_REDUCER_REJECTED]; /* by enum lc_reducer_status */ uint64_t energy, duration_us, durations[LC_DB_N_DURATIONS]; };
+struct lc_db_table_metrics { struct lc_slice name; uint32_t table_id; uint64_t rows, memory_bytes; };
+struct lc_db_metrics { struct lc_arena arena; uint64_t values[LC_DB_N_METRICS]; uint32_t n_reducers, n_tables; struct lc_db_reducer_metrics *reducers; struct lc_db_table_metrics *tables; };
+/* Fills *out (zeroed before), to be freed. Waits for the baton until until_ns by the monotonic clock; one that is busy for longer shows what it was like after its last
+ * drain, no tables, and LC_DB_IS_BUSY. Any thread that may wait. False: out of memory. */
+bool lc_db_metrics_read(struct lc_db *db, int64_t until_ns, struct lc_db_metrics *out);
+void lc_db_metrics_free(struct lc_db_metrics *m);
+
 /* ---- what is on disk, without the actor: for tools, tests and the simulator, and used by it. One thread at a time. ---- */
 
 struct lc_db_files {

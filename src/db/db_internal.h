@@ -16,6 +16,7 @@ struct db_snapshot {
   uint64_t due;                               /* next_offset at which one is made */
   atomic_bool wanted;                         /* one is to be made as soon as somebody has the baton */
   atomic_bool cancel;
+  atomic_uint_fast64_t last_offset, last_made_us, last_us, last_bytes; /* of the last that was made; last_made_us 0: none yet */
   bool active, again;                         /* under the worker's lock: a job waits or runs; one more after it */
   struct lc_db *queue_next;
   struct lc_read_view view; uint64_t tx_offset;
@@ -23,11 +24,21 @@ struct db_snapshot {
   int64_t started_ns;                         /* when the last one was begun */
 };
 
+/* What is counted (metrics.c): written by the baton holder, read by anybody. `reducers` as in the running program's definition; it is replaced under the lock. */
+struct reducer_counts { atomic_uint_fast64_t calls[LC_REDUCER_REJECTED], energy, duration_us, durations[LC_DB_N_DURATIONS]; };
+struct db_counts {
+  atomic_uint_fast64_t values[LC_DB_N_METRICS];
+  pthread_mutex_t lock;
+  struct lc_module *module; struct reducer_counts *reducers; /* module: whose reducers they are, with a reference */
+  uint32_t running; int64_t running_since_us; /* the reducer whose time has not been counted yet + 1; 0: none. The baton holder's */
+};
+
 struct lc_db {
   struct lc_db_options options;
   char *dir;                                  /* owned copy; NULL in memory */
   /* inbox: Treiber stack of batches, newest first; any thread pushes, the baton holder takes all */
   _Atomic(struct lc_db_batch *) inbox;
+  atomic_uint_fast64_t submitted_ops;         /* a batch at a time, beside the inbox, which is written then anyway */
   atomic_bool baton_held;
   atomic_uint baton_waiters;                  /* threads that block for it (baton.c) */
   pthread_mutex_t baton_mutex;
@@ -71,6 +82,8 @@ struct lc_db {
   struct lc_db_outbox **outboxes;             /* 2 per network thread: confirmed, unconfirmed */
   /* emission in progress (transaction fan-out): whose result carries its own update */
   struct lc_db_client *emit_caller; const struct lc_db_op *emit_op; struct lc_reducer_outcome *emit_outcome; bool emit_done; /* outcome: NULL but for reducers */
+  struct db_counts counts;
+  atomic_uint_fast64_t executed_ops;
 };
 
 /* ---- call.c ---- */
@@ -99,11 +112,23 @@ int32_t db_find_reducer(const struct lc_db *db, struct lc_slice name); /* -1: no
 enum lc_status db_set_module(struct lc_db *db, struct lc_module *m, struct lc_instance *inst); /* takes over both references */
 void db_mark_dirty(struct lc_db *db, struct lc_db_client *c);
 
+/* ---- metrics.c ---- */
+void db_counts_init(struct lc_db *db);
+void db_counts_free(struct lc_db *db);
+bool db_counts_set_module(struct lc_db *db, struct lc_module *m); /* false: out of memory, nothing has changed */
+static inline void db_count(struct lc_db *db, enum lc_db_metric what, uint64_t n) { lc_count(&db->counts.values[what], n); }
+/* A reducer was called at start_us and has ended. Its time runs until the next call begins, or until db_count_time: so a call costs no look at the clock. */
+void db_count_call(struct lc_db *db, uint32_t reducer, enum lc_reducer_status status, uint64_t energy, int64_t start_us);
+void db_count_time(struct lc_db *db, int64_t now_us);
+void db_end_time(struct lc_db *db);       /* db_count_time now, if a call's time runs */
+void db_counts_publish(struct lc_db *db); /* after a drain: what others count */
+
 /* ---- baton.c ---- */
 void db_baton_init(struct lc_db *db);
 void db_baton_destroy(struct lc_db *db);
 bool db_baton_try(struct lc_db *db);
 void db_baton_take(struct lc_db *db);    /* blocks; not for network threads */
+bool db_baton_take_until(struct lc_db *db, int64_t until_ns); /* the same, by the monotonic clock; false: not to be had in that time */
 void db_baton_give(struct lc_db *db);    /* to a waiter, if there is one. The caller looks at the inbox afterwards */
 bool db_baton_wanted(struct lc_db *db);  /* somebody blocks for it: give it soon */
 void db_baton_leave(struct lc_db *db);   /* for who took it: runs what arrived meanwhile once, then gives it */
@@ -123,6 +148,7 @@ void db_snapshots_close(struct lc_db *db);    /* gives up the one in the making;
 void db_run_procedure(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, struct lc_slice name, struct lc_slice args);
 void db_procedures_forget_client(struct lc_db *db, struct lc_db_client *c); /* it leaves: nobody is told any more */
 void db_procedures_cancel(struct lc_db *db, const char *reason); /* ends all, waits for none; the reason outlives db's procedures. Any thread */
+uint32_t db_procedures_waiting(struct lc_db *db); /* or running; any thread */
 void db_procedures_close(struct lc_db *db); /* ends all and waits; not with the baton */
 /* volatile_nonatomic_schedule_immediate; host_env.ctx is the database */
 void db_schedule_immediate(void *ctx, struct lc_slice function, struct lc_slice args);

@@ -29,7 +29,9 @@ void lc_db_http_call(struct lc_db *db, const struct lc_identity *caller, const s
   bool is_owner = memcmp(caller, &db->options.owner_identity, sizeof *caller) == 0;
   int64_t start = db->options.env->now_us(db->options.env->ctx);
   db_call_reducer(db, NULL, NULL, reducer, args, caller, conn, is_owner, NULL, out);
-  out->duration_us = db->options.env->now_us(db->options.env->ctx) - start;
+  int64_t now = db->options.env->now_us(db->options.env->ctx);
+  out->duration_us = now - start;
+  db_count_time(db, now);
 }
 
 void lc_db_log_bad_call(struct lc_db *db, struct lc_slice function, const char *kind, bool exists) {
@@ -134,6 +136,7 @@ enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *call
   static const char keyword[] = "explain";
   const struct lc_env *env = db->options.env;
   if (db_check_alive(db, err) != LC_OK) return LC_IO;
+  db_count(db, LC_DB_SQL_STATEMENTS, 1);
   struct lc_read_view view = {.ds = db->ds};
   struct lc_dml_counts counts = {0};
   int64_t start = env->now_us(env->ctx);

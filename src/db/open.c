@@ -97,7 +97,10 @@ static enum lc_status first_publish(struct lc_db *db, struct lc_slice program, u
   if (st == LC_OK && db->init_reducer >= 0) {
     struct lc_call_result res;
     static const struct lc_connection_id nobody;
-    db_invoke(db, tx, (uint32_t)db->init_reducer, &db->options.owner_identity, &nobody, env->now_us(env->ctx), lc_slice(NULL, 0), &res);
+    int64_t now = env->now_us(env->ctx);
+    db_invoke(db, tx, (uint32_t)db->init_reducer, &db->options.owner_identity, &nobody, now, lc_slice(NULL, 0), &res);
+    db_count_call(db, (uint32_t)db->init_reducer, res.status == LC_CALL_OK ? LC_REDUCER_COMMITTED : LC_REDUCER_FAILED_INTERNAL, res.energy, now);
+    db_end_time(db);
     if (res.status == LC_CALL_USER_ERROR) st = lc_fail(err, LC_INVALID, "%.*s", (int)res.message.len, (const char *)res.message.data);
     else if (res.status == LC_CALL_BUDGET) st = lc_fail(err, LC_BUDGET, "reducer ran out of energy");
     else if (res.status != LC_CALL_OK) st = lc_fail(err, LC_TRAP, "The instance encountered a fatal error.");
@@ -228,6 +231,7 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   db->options.dir = db->dir;
   db->snapshot.due = UINT64_MAX;
   db_baton_init(db);
+  db_counts_init(db);
   db_baton_try(db); /* nobody else runs it before it is complete */
   db->connect_reducer = db->disconnect_reducer = db->init_reducer = -1;
   db->outboxes = lc_alloc_zero((size_t)o->n_threads * 2 + 2, sizeof(struct lc_db_outbox *));
@@ -291,6 +295,7 @@ void lc_db_close(struct lc_db *db) {
   lc_buf_free(&db->record);
   lc_buf_free(&db->json_args);
   lc_free(db->reducers.slots);
+  db_counts_free(db);
   db_baton_destroy(db);
   lc_free(db->outboxes);
   lc_free(db->dir);

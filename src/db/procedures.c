@@ -282,6 +282,8 @@ static void run(struct procedure_job *job) {
   r.error_text = err.text;
   r.duration_us = (env->monotonic_ns(env->ctx) - start) / 1000;
   db_baton_take(db);
+  db_count(db, LC_DB_PROCEDURES, 1);
+  if (r.status != LC_OK) db_count(db, LC_DB_PROCEDURES_FAILED, 1);
   answer(job, &r);
   db_hand_over(db);
   db_baton_leave(db);
@@ -394,6 +396,14 @@ void db_procedures_cancel(struct lc_db *db, const char *reason) {
   pthread_mutex_lock(&pool.mutex);
   for (struct procedure_job *job = db->jobs; job; job = job->db_next) cancel(job, reason);
   pthread_mutex_unlock(&pool.mutex);
+}
+
+uint32_t db_procedures_waiting(struct lc_db *db) {
+  uint32_t n = 0;
+  pthread_mutex_lock(&pool.mutex);
+  for (struct procedure_job *job = db->jobs; job; job = job->db_next) n++;
+  pthread_mutex_unlock(&pool.mutex);
+  return n;
 }
 
 void lc_db_begin_close(struct lc_db *db) {

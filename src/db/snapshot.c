@@ -121,6 +121,13 @@ static void make_snapshot(struct lc_db *db) {
            (double)(env->monotonic_ns(env->ctx) - start) / 1e6);
   else if (st != LC_CLOSED) lc_log(LC_LOG_WARN, "no snapshot of database %s at transaction %llu: %s", hex, (unsigned long long)s->tx_offset, err.text);
   s->made = st == LC_OK;
+  lc_count(&db->counts.values[s->made ? LC_DB_SNAPSHOTS : LC_DB_SNAPSHOTS_FAILED], st == LC_CLOSED ? 0 : 1); /* one snapshot thread for all databases */
+  if (s->made) {
+    atomic_store_explicit(&s->last_offset, s->tx_offset, memory_order_relaxed);
+    atomic_store_explicit(&s->last_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&s->last_us, (uint64_t)(env->monotonic_ns(env->ctx) - start) / 1000, memory_order_relaxed);
+    atomic_store_explicit(&s->last_made_us, (uint64_t)env->now_us(env->ctx), memory_order_relaxed);
+  }
   /* What is behind this snapshot goes with the next one, unless all is kept: where that comes within a minute it would be packed for nothing, with more work than its
    * transactions were. */
   bool stays = db->options.retain_all || start - s->started_ns >= STAYS_NS;

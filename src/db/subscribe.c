@@ -119,6 +119,7 @@ void db_one_off(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op 
   struct lc_read_view now = {.ds = db->ds};
   struct lc_plan *plan = NULL;
   uint64_t limit, cost = 0;
+  db_count(db, LC_DB_SQL_STATEMENTS, 1);
   enum lc_status st = lc_sql_compile(now, sql, LC_SQL_QUERY, &caller, &plan, &err);
   db_mark_dirty(db, c);
   if (st == LC_OK) {

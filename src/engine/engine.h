@@ -59,6 +59,12 @@ void lc_datastore_free(struct lc_datastore *ds);
  * insertions, updates and deletions fail with LC_ERRNO_TRAP and LC_LIMIT. */
 #define LC_TX_MAX_BYTES ((uint64_t)3 << 30)
 void lc_datastore_limit_transactions(struct lc_datastore *ds, uint64_t limit_bytes);
+/* Since it was made: transactions, and the rows of what they changed in the end. */
+struct lc_datastore_counts { uint64_t committed, rolled_back, rows_inserted, rows_deleted; };
+struct lc_datastore_counts lc_datastore_counts(const struct lc_datastore *ds);
+struct lc_store_stats lc_datastore_memory(const struct lc_datastore *ds);
+/* Rows of a table and the memory of its trees. False: there is none. */
+bool lc_datastore_table_size(const struct lc_datastore *ds, uint32_t table_id, uint64_t *rows, uint64_t *memory_bytes);
 /* Seeds the skips of auto-increment (spec/07 §11: one value in 4,096 is followed by the next multiple of 4,096). 0, as at first: no skips. */
 void lc_datastore_sequence_skips(struct lc_datastore *ds, uint64_t seed);
 /* The record payload of offset 0 of a new durable database (spec/07 §12): the system rows as inserts, no inputs. */

@@ -101,6 +101,7 @@ struct lc_datastore {
   struct lc_schema *schema;  /* of the present catalog, for read views; NULL: not made yet */
   struct lc_tx tx;
   uint64_t tx_limit_bytes;   /* of what one transaction changes */
+  struct lc_datastore_counts counts;
   uint32_t *noted; uint32_t n_noted, cap_noted; /* replay: tables whose catalog rows have changed */
   uint64_t described;        /* system tables whose st_table rows came from the log or a snapshot, a bit each */
   struct table *put_table; uint32_t n_puts; uint8_t *puts; /* replay: packed rows of a table that are still to be put */

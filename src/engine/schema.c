@@ -28,6 +28,22 @@ enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **
 
 void lc_datastore_limit_transactions(struct lc_datastore *ds, uint64_t limit_bytes) { ds->tx_limit_bytes = limit_bytes < LC_TX_MAX_BYTES ? limit_bytes : LC_TX_MAX_BYTES; }
 
+struct lc_datastore_counts lc_datastore_counts(const struct lc_datastore *ds) { return ds->counts; }
+struct lc_store_stats lc_datastore_memory(const struct lc_datastore *ds) {
+  struct lc_store_stats stats;
+  lc_store_stats(ds->store, &stats);
+  return stats;
+}
+bool lc_datastore_table_size(const struct lc_datastore *ds, uint32_t table_id, uint64_t *rows, uint64_t *memory_bytes) {
+  const struct table *t = ds_table(ds, table_id);
+  if (!t) return false;
+  *rows = lc_tree_count(&t->rows);
+  *memory_bytes = t->rows.memory_bytes + (t->numbered ? t->by_hash.memory_bytes : 0);
+  for (uint32_t i = 0; i < t->info.n_indexes; i++)
+    if (!t->indexes[i].is_cluster) *memory_bytes += t->indexes[i].tree.memory_bytes;
+  return true;
+}
+
 void lc_datastore_free(struct lc_datastore *ds) {
   if (!ds) return;
   if (ds->tx.committed) lc_tx_delta_release(ds, &ds->tx.delta);

@@ -72,6 +72,7 @@ void lc_tx_rollback(struct lc_tx *tx) {
   catalog_rollback(tx);
   for (uint32_t i = 0; i < tx->n_touched; i++)
     if (tx->touched[i]) tx_undo_rows(tx->touched[i], 0);
+  tx->ds->counts.rolled_back++;
   end(tx);
 }
 
@@ -500,11 +501,14 @@ void lc_tx_commit(struct lc_tx *tx, const struct lc_tx_delta **out) {
     struct lc_table_delta *d = &tx->deltas[n];
     if (!tx->touched[i]) continue;
     table_commit(tx->touched[i], d);
+    tx->ds->counts.rows_inserted += d->n_inserts;
+    tx->ds->counts.rows_deleted += d->n_deletes;
     if (d->n_inserts + d->n_deletes) n++;
   }
   if (n > 1) qsort(tx->deltas, n, sizeof *tx->deltas, by_table_id);
   if (tx->n_catalog) tx->ds->schema_version++;
   tx->delta = (struct lc_tx_delta){.n_tables = n, .tables = tx->deltas, .schema_changed = tx->n_catalog > 0};
+  tx->ds->counts.committed++;
   tx->committed = true;
   *out = &tx->delta;
 }

@@ -86,6 +86,7 @@ const struct lc_hash *lc_module_hash(const struct lc_module *m); /* Keccak-256 o
 /* A fresh instance after the full sequence of spec/02 §2. `env` is borrowed for the instance's life. */
 enum lc_status lc_instance_new(struct lc_module *m, struct lc_host_env *env, struct lc_instance **out, struct lc_error *err);
 void lc_instance_free(struct lc_instance *inst);
+uint64_t lc_instance_memory_bytes(const struct lc_instance *inst); /* of its linear memory, now */
 /* Ends what the instance runs as soon as it looks (within some 50 ms), with `reason` (static text) as the error. Any thread, while the instance lives. */
 void lc_instance_interrupt(struct lc_instance *inst, const char *reason);
 

@@ -257,6 +257,7 @@ void lc_instance_free(struct lc_instance *inst) {
   lc_free(inst);
 }
 
+uint64_t lc_instance_memory_bytes(const struct lc_instance *inst) { return inst->guest.memory_len; }
 void lc_instance_interrupt(struct lc_instance *inst, const char *reason) { atomic_store(&inst->interrupt, reason); }
 
 /* ---- calls (spec/02 §3) ---- */

@@ -185,6 +185,7 @@ void live_set_free(struct lc_live *l, struct set *s) {
     if (k->query_next) k->query_next->query_prev = k->query_prev;
     if (!k->query->links) query_free(l, k->query);
   }
+  if (s->is_subscribed) l->counts.sets--;
   lc_free(s->links);
   lc_free(s);
 }
@@ -374,6 +375,8 @@ enum lc_status lc_live_subscribe(struct lc_live *l, void *client, const struct l
     while (*at && (*at)->id < id) at = &(*at)->next;
     set->next = *at;
     *at = set;
+    set->is_subscribed = true;
+    l->counts.sets++;
     return LC_OK;
   }
   if (set && set->links) live_set_free(l, set);
@@ -421,7 +424,12 @@ enum lc_status lc_live_one_off(struct lc_live *l, const struct lc_plan *plan, st
   return LC_OK;
 }
 
-struct lc_live_counts lc_live_counts(const struct lc_live *l) { return l->counts; }
+struct lc_live_counts lc_live_counts(const struct lc_live *l) {
+  struct lc_live_counts counts = l->counts;
+  counts.queries = l->n_queries;
+  counts.subscribers = l->n_subscribers;
+  return counts;
+}
 
 void lc_live_free(struct lc_live *l) {
   if (!l) return;

@@ -44,8 +44,8 @@ struct lc_live_sink {
 };
 /* Evaluates one committed delta. Everything passed to the sink is valid during the call only. Cost is proportional to the delta and the interested queries. */
 void lc_live_evaluate(struct lc_live *live, const struct lc_tx_delta *delta, const struct lc_live_sink *sink);
-/* Since the beginning: distinct queries that commits made it evaluate, and those that had changes (spec/05 §20). */
-struct lc_live_counts { uint64_t evaluated, matched; };
+/* Since the beginning: distinct queries that commits made it evaluate, and those that had changes (spec/05 §20). Now: distinct queries, sets, clients with any. */
+struct lc_live_counts { uint64_t evaluated, matched, queries, sets, subscribers; };
 struct lc_live_counts lc_live_counts(const struct lc_live *live);
 /* A one-off query's rows (spec/03 §13), of a plan made for the present: *rows valid until the next call on live. */
 enum lc_status lc_live_one_off(struct lc_live *live, const struct lc_plan *plan, struct lc_query_rows *rows, struct lc_error *err);

@@ -36,7 +36,7 @@ struct query {
 };
 /* hits, hit_next, hit_sets: of the commit being evaluated, what has changed; empty between. */
 struct link { struct query *query; struct set *set; struct link *query_prev, *query_next, *hit_next; uint32_t copies; /* times that the set names the query */ };
-struct set { struct subscriber *subscriber; uint64_t id; bool is_apart; uint32_t n; struct link *links; struct set *next; struct link *hits; uint32_t n_hits; struct set *hit_next; bool has_failed; };
+struct set { struct subscriber *subscriber; uint64_t id; bool is_apart, is_subscribed; uint32_t n; struct link *links; struct set *next; struct link *hits; uint32_t n_hits; struct set *hit_next; bool has_failed; };
 struct subscriber { void *client; struct set *sets; struct subscriber *bucket_next; struct set *hit_sets; bool is_hit; struct subscriber *hit_next; };
 
 /* row_list.c: BsatnRowLists (spec/03 §5): FixedSize while all rows have one length other than 0, else RowOffsets. */

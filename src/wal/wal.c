@@ -40,6 +40,7 @@ struct lc_wal {
   struct lc_wal *queue_next; /* the writers' lock */
   atomic_uint_fast64_t durable_end;
   atomic_size_t unwritten_bytes; /* waiting.len */
+  atomic_uint_fast64_t written_bytes, syncs, sync_us; /* the writer's: since it was opened */
 };
 
 /* With the lock: lc_wal_retain may be looking. */
@@ -364,6 +365,11 @@ bool lc_wal_is_full(const struct lc_wal *w) { return atomic_load(&w->unwritten_b
 uint64_t lc_wal_next_offset(const struct lc_wal *w) { return w->next_offset; }
 uint64_t lc_wal_durable_end(const struct lc_wal *w) { return atomic_load_explicit(&w->durable_end, memory_order_acquire); }
 
+struct lc_wal_counts lc_wal_counts(const struct lc_wal *w) {
+  return (struct lc_wal_counts){atomic_load_explicit(&w->written_bytes, memory_order_relaxed), atomic_load_explicit(&w->syncs, memory_order_relaxed),
+                                atomic_load_explicit(&w->sync_us, memory_order_relaxed), atomic_load_explicit(&w->unwritten_bytes, memory_order_relaxed)};
+}
+
 bool lc_wal_wait_durable(struct lc_wal *w, uint64_t end) {
   pthread_mutex_lock(&w->mutex);
   while (!w->failed && lc_wal_durable_end(w) < end) pthread_cond_wait(&w->room, &w->mutex);
@@ -421,9 +427,13 @@ static int write_batch(struct lc_wal *w, struct lc_slice batch, uint64_t first) 
       end += total;
     }
     if (LC_PLANTED(LC_BUG_INDEX_BEFORE_DATA)) wal_index_flush(&w->index);
+    int64_t start = lc_env_system.monotonic_ns(NULL); /* a figure for people: nothing depends on it */
     int rc = fs->write_at(fs->ctx, w->fd, batch.data + done, end - done, w->write_at);
     if (rc == 0 && !LC_PLANTED(LC_BUG_NO_FSYNC)) rc = fs->sync(fs->ctx, w->fd);
     if (rc != 0) return rc;
+    lc_count(&w->written_bytes, end - done);
+    lc_count(&w->syncs, 1);
+    lc_count(&w->sync_us, (uint64_t)(lc_env_system.monotonic_ns(NULL) - start) / 1000);
     wal_index_flush(&w->index);
     w->write_at += end - done;
     done = end;

@@ -63,6 +63,9 @@ uint64_t lc_wal_next_offset(const struct lc_wal *wal);                 /* append
 uint64_t lc_wal_durable_end(const struct lc_wal *wal);                 /* offset of the last durable transaction + 1; any thread */
 bool lc_wal_wait_durable(struct lc_wal *wal, uint64_t end);            /* false: the log has failed */
 enum lc_status lc_wal_wait_durable_for(struct lc_wal *wal, uint64_t end, uint64_t timeout_ms); /* LC_IO: the log has failed; LC_LIMIT: not in that time */
+/* Since it was opened; any thread. */
+struct lc_wal_counts { uint64_t written_bytes, syncs, sync_us; uint64_t unwritten_bytes; /* handed over and not yet with the disk, now */ };
+struct lc_wal_counts lc_wal_counts(const struct lc_wal *wal);
 void lc_wal_close(struct lc_wal *wal);                                 /* writes what is submitted, frees */
 void lc_wal_discard(struct lc_wal *wal);                               /* of a log that was to begin and will not: closes it and removes its files, as far as the disk allows */
 

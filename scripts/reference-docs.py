@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Writes what docs/reference/ lists from the tables in the source: scripts/reference-docs.py [--check]. The text between a page's marks is replaced; --check only
+says whether it would change (exit 1)."""
+import os, re, sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def source(path): return open(os.path.join(TOP, path)).read()
+
+
+def metrics():
+    text = source('src/api/metrics_table.h').split('#endif', 4)[4]
+    string = r'"((?:[^"\\]|\\.)*)"'
+    lines = ['| metric | type | labels | meaning |', '|---|---|---|---|']
+    n = 0
+    for kind, rest in re.findall(r'^(SERVER|DATABASE|REDUCER|TABLE)_METRIC\((.*)\)$', text, re.M):
+        n += 1
+        m = re.fullmatch(rf'\w+, (?:\w+, )?{string}, (\w+), (?:{string}, )?{string}', rest)
+        assert m, rest
+        name, type_, labels, help_ = m.groups()
+        labels = {'SERVER': '', 'DATABASE': 'db', 'REDUCER': labels, 'TABLE': 'db, table_id, table_name'}[kind]
+        lines.append(f'| `{name}` | {type_} | {labels} | {help_} |')
+    assert n == len(re.findall(r'^\w+_METRIC\(', text, re.M)) > 40
+    return lines
+
+
+PAGES = {'docs/reference/metrics.md': {'metrics': metrics}}
+for path, marks in PAGES.items():
+    new = page = source(path)
+    for name, make in marks.items():
+        new, n = re.subn(rf'(<!-- {name} -->\n).*?(<!-- end -->)', lambda m: m.group(1) + '\n'.join(make()) + '\n' + m.group(2), new, flags=re.S)
+        assert n == 1, f'{path} has no place for {name}'
+    if new == page: continue
+    if '--check' in sys.argv: sys.exit(f'{path} is not what the source says: run scripts/reference-docs.py')
+    open(os.path.join(TOP, path), 'w').write(new)
