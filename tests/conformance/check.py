@@ -16,7 +16,7 @@ DIFFERENT = {
     's02_c01': 'the host implements ABI 10.6 (§3.1)', 's02_c19': 'values of a transaction that was rolled back come again; no gap after a restart (§11)', 's02_c105': 'sequences that start elsewhere or count otherwise are refused (§4.6)',
     's06_c02': 'a restart skips no values: after 1 comes 2, where the case wants 4097 (§11; the rest of it: case_02_numbers_and_a_crash)',
     's06_c31': 'the same: after 4 comes 5 (§11; the rest of it: test_engine_migrate.c, test_add_columns, and sequence_never_again)',
-    's04_c03': 'tokens without expiry omit `exp` (§14.1)', 's04_x05_anonymous_headers': 'the same', 's06_c01': 'more system tables (§9)',
+    's04_c03': 'tokens without expiry omit `exp` (§14.1)', 's04_x05_anonymous_headers': 'the same', 's03_c06': 'the same', 's06_c01': 'more system tables (§9)',
 }
 # The module suite asks for the reference's exact energy figures and for 4 GiB of memory.
 for script, options, server_options in (('abi_cases.py', [], ['--count-instructions', '--module-memory-mib', '4096']), ('http_cases.py', ['--start-cmd', f'{binary} start --listen-addr 127.0.0.1:{{port}} --data-dir {{data_dir}} --jwt-pub-key-path {{pub}} --jwt-priv-key-path {{priv}} {{extra}}', '--ports', '21000-29999'], []), ('ws_cases.py', ['--fast'], [])):

@@ -146,4 +146,74 @@ def views():
         s.check_alive()
 
 
-if __name__ == '__main__': main([views])
+def arguments():
+    """spec/07 §5, cases 23 to 27: instances by argument and by caller, the texts of what is refused, subscribe-to-all."""
+    with Server() as s:
+        token = s.identity()['token']
+        s.publish('v', module('views'), token)
+        a, b = (Subscriber(s, 'v', protocol='v2.bsatn.spacetimedb') for _ in range(2))
+        a.do('join', u32s(1, 5)), b.do('join', u32s(2, 6))
+        for n, owner, name in (1, 1, 'sword'), (2, 2, 'shield'), (3, 1, "O'Neil"): a.do('give', u32s(n, owner) + bstr(name))
+        ids = lambda query, who=token: sorted(r[0] for r in s.sql('v', query, who))
+
+        # 23: every way to write it
+        assert ids('SELECT * FROM items_of(1)') == ids('select x.* from items_of(1) as x') == ids('SELECT * FROM "items_of"(+1)') == [1, 3] and ids('SELECT * FROM items_of(2)') == [2]
+        assert runs(s, token, 'items_of') == 2 # an instance for each value, however it is written
+        assert ids("SELECT * FROM my_named('O''Neil', -5)", a.token) == [3] and ids("SELECT * FROM my_named('O''Neil', 4)", a.token) == [] and ids("SELECT * FROM my_named('O''Neil', -5)", b.token) == []
+        assert runs(s, token, 'my_named') == 3
+        assert ids('SELECT * FROM hero()') == ids('SELECT * FROM hero') == [1] and ids('SELECT * FROM player()') == [1, 2]
+
+        # 24: what is refused, by HTTP and by subscription
+        whole = 'View `items_of` takes arguments, so it can only be queried as `SELECT * FROM items_of(...)`'
+        few = 'View `items_of` takes 1 argument(s), but 0 were given'
+        for query, text in (
+                ('SELECT * FROM items_of(owner)', 'Unsupported view argument: owner. View arguments must be literals'),
+                ('SELECT * FROM items_of(:sender)', 'Unsupported view argument: :sender. View arguments must be literals'),
+                ('SELECT * FROM items_of(1 + 1)', 'Unsupported view argument: 1 + 1. View arguments must be literals'),
+                ('SELECT * FROM items_of(owner => 1)', 'Unsupported view argument: owner => 1. View arguments must be positional literals'),
+                ('SELECT * FROM items_of(*)', 'Unsupported view argument: *. View arguments must be positional literals'),
+                ('SELECT player.* FROM player JOIN items_of(1) ON player.id = items_of.owner', 'Unsupported view call in a JOIN: `items_of`. A view that takes arguments can only be queried by itself'),
+                ('SELECT player.* FROM player JOIN items_of ON player.id = items_of.owner', few),
+                ('SELECT * FROM player(1)', '`player` is a table, not a view; it does not take arguments'),
+                ('SELECT * FROM items_of', few), ('SELECT * FROM items_of()', few), ('SELECT * FROM hero(1)', 'View `hero` takes 0 argument(s), but 1 were given'),
+                ('SELECT * FROM items_of(1, 2)', 'View `items_of` takes 1 argument(s), but 2 were given'),
+                ('SELECT * FROM items_of(1) WHERE id = 1', whole)):
+            status, got, _ = s.http('POST', '/v1/database/v/sql', query, token)
+            assert status == 400 and text in got, (query, status, got)
+            c = Client(s, 'v', protocol='v2.bsatn.spacetimedb')
+            c.send(b'\0' + struct.pack('<III', 0, 9, 1) + bstr(query))
+            tag, rest = c.next()
+            assert text in rest.decode('utf8', 'replace'), (query, tag, rest)
+            c.close()
+        for query in 'SELECT id FROM items_of(1)', 'SELECT * FROM items_of(1) LIMIT 1', 'SELECT COUNT(*) AS n FROM items_of(1)':
+            status, got, _ = s.http('POST', '/v1/database/v/sql', query, token)
+            assert status == 400 and whole in got, (query, status, got)
+        for wrong in "SELECT * FROM items_of('x')", 'SELECT * FROM items_of(-1)', 'SELECT * FROM items_of(4294967296)', 'SELECT * FROM items_of(true)':
+            assert s.http('POST', '/v1/database/v/sql', wrong, token)[0] == 400, wrong
+
+        # 25: a change that concerns one instance reaches that one only; ending one leaves the other
+        assert [(n, len(r)) for n, r in a.subscribe(1, 'SELECT * FROM items_of(1)', 'SELECT * FROM items_of(1)')] == [('items_of', 2)]
+        assert [(n, len(r)) for n, r in a.subscribe(2, 'SELECT * FROM items_of(2)')] == [('items_of', 1)]
+        before = runs(s, token, 'items_of')
+        [(set_id, name, gone, come)] = a.do('give', u32s(4, 1) + bstr('bow'))
+        assert (set_id, name, len(gone), len(come)) == (1, 'items_of', 0, 1) and runs(s, token, 'items_of') == before + 1
+        assert [x[0] for x in a.do('give', u32s(5, 2) + bstr('axe'))] == [2] and a.do('give', u32s(6, 3) + bstr('pan')) == []
+        a.unsubscribe(1)
+        assert a.do('give', u32s(7, 1) + bstr('net')) == [] and [x[0] for x in a.do('give', u32s(8, 2) + bstr('rod'))] == [2]
+
+        # 26: the same arguments, two callers
+        query = "SELECT * FROM my_named('rope', 0)"
+        assert a.subscribe(3, query) in ([], [('my_named', [])]) and b.subscribe(3, query) in ([], [('my_named', [])])
+        assert [x[0] for x in a.do('give', u32s(9, 1) + bstr('rope'))] == [3]
+        assert [x[0] for x in a.do('give', u32s(10, 2) + bstr('rope')) if x[0] == 3] == [] and [x[0] for x in b.update()] == [3]
+
+        # 27: not among all tables; parameters are in the catalog
+        everything = {n for n, _ in Subscriber(s, 'v', protocol='v2.bsatn.spacetimedb').subscribe(1, 'SELECT * FROM *')}
+        assert not everything & {'items_of', 'my_named'} and 'player' in everything, everything
+        assert sorted(r[1:3] for r in s.sql('v', 'SELECT * FROM st_view_param', token)) == [[0, 'name'], [0, 'owner'], [1, 'at_least']]
+        s.publish('v', module('views'), token) # live instances run again with their arguments
+        assert [x[0] for x in a.do('give', u32s(11, 2) + bstr('cup'))] == [2]
+        s.check_alive()
+
+
+if __name__ == '__main__': main([views, arguments])

@@ -62,6 +62,21 @@ fn fragile(ctx: &AnonymousViewContext) -> Option<Player> {
     }
     p
 }
+/// With an argument: an instance for each value.
+#[view(accessor = items_of, public)]
+fn items_of(ctx: &AnonymousViewContext, owner: u32) -> Vec<Item> {
+    log::info!("items_of runs");
+    ctx.db.item().owner().filter(owner).collect()
+}
+/// With arguments, and of the caller.
+#[view(accessor = my_named, public)]
+fn my_named(ctx: &ViewContext, name: String, at_least: i32) -> Vec<Item> {
+    log::info!("my_named runs");
+    match ctx.db.player().owner().find(ctx.sender()) {
+        Some(p) => ctx.db.item().owner().filter(p.id).filter(|i| i.name == name && i.id as i32 >= at_least).collect(),
+        None => vec![],
+    }
+}
 
 #[reducer]
 fn join(ctx: &ReducerContext, id: u32, level: u32) {
