@@ -25,7 +25,28 @@ def metrics():
     return lines
 
 
-PAGES = {'docs/reference/metrics.md': {'metrics': metrics}}
+FORMS = {'FLAG': 'true or false', 'TEXT': 'text', 'NUMBER': 'number', 'FRACTION': 'fraction', 'BYTES': 'bytes', 'TIME': 'time', 'LIST': 'list'}
+
+
+def options():
+    text = source('src/cli/start_options.h').split('#endif', 2)[2]
+    string = r'"((?:[^"\\]|\\.)*)"'
+    on_both, in_file = [], []
+    for line in re.findall(r'^(?:START_OPTION|CONFIG_KEY)\(.*\)$', text, re.M):
+        m = re.fullmatch(rf"START_OPTION\(\w+, {string}, (?:'(\w)'|0), (\w+), {string}, {string}, {string}, {string}\)", line)
+        if m:
+            name, letter, form, section, key, default, help_ = m.groups()
+            on_both.append(f"| `--{name}`{f', `-{letter}`' if letter else ''} | {f'`[{section}]` `{key}`' if section else ''} | {FORMS[form]} | {f'`{default}`' if default else ''} | {help_} |")
+            continue
+        m = re.fullmatch(rf'CONFIG_KEY\(\w+, (\w+), {string}, {string}, {string}, {string}\)', line)
+        assert m, line
+        form, section, key, default, help_ = m.groups()
+        in_file.append(f"| | `[{section}]` `{key}` | {FORMS[form]} | {f'`{default}`' if default else ''} | {help_} |")
+    assert len(on_both) > 10 and len(in_file) > 10
+    return ['| command line | config.toml | value | default | meaning |', '|---|---|---|---|---|'] + on_both + in_file
+
+
+PAGES = {'docs/reference/options.md': {'options': options}, 'docs/reference/metrics.md': {'metrics': metrics}}
 for path, marks in PAGES.items():
     new = page = source(path)
     for name, make in marks.items():

@@ -397,7 +397,7 @@ void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc
   struct server *s = d->server;
   *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = limits_of(d), .n_threads = s->n_threads,
                               .snapshot_interval_transactions = s->options.snapshot_interval_transactions, .max_segment_bytes = s->options.max_segment_bytes, .retain_all = retains_all(d),
-                              .accept_lost_transactions = s->options.accept_lost_transactions};
+                              .accept_lost_transactions = s->options.accept_lost_transactions, .no_module_http = s->options.no_module_http};
   o->callbacks.ctx = d;
   o->callbacks.deliver = on_deliver;
   o->callbacks.durable = on_durable;
@@ -558,7 +558,7 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
   if (st == LC_OK && !(s->control = control_open(o->data_dir, err))) st = err->status;
   if (st == LC_OK) st = open_all(s, err);
   if (st != LC_OK) return st;
-  struct lc_net_options net = {.listen = o->listen_addr, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES, .stop_reason = "module exited"};
+  struct lc_net_options net = {.listen = o->listen_addr, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES, .stop_reason = "module exited", .max_connections = o->max_connections, .ping_interval_ms = o->ping_interval_ms, .idle_timeout_ms = o->idle_timeout_ms, .close_handshake_ms = o->close_handshake_ms};
   net.handler = (struct lc_net_handler){.ctx = s, .on_thread_start = on_thread_start, .body_limit = routes_body_limit, .on_request = routes_request, .on_upgrade = routes_request, .on_message = ws_message, .on_close = on_close, .on_turn = on_turn};
   struct lc_net *started;
   st = lc_net_start(&net, &started, err);

@@ -18,28 +18,26 @@
 static const struct lc_cli_option database_options[] = {SERVER, YES, NO_CONFIG, ANONYMOUS, END};
 static const struct lc_cli_option query_options[] = {SERVER, YES, NO_CONFIG, ANONYMOUS, CONFIRMED, END};
 static const struct lc_cli_option no_options[] = {END};
+#define FLAG LC_CLI_FLAG
+#define TEXT LC_CLI_VALUE
+#define NUMBER LC_CLI_VALUE
+#define BYTES LC_CLI_VALUE
+#define TIME LC_CLI_VALUE
+#define LIST LC_CLI_VALUE
 static const struct lc_cli_option start_options[] = {
-  {"listen-addr", 'l', LC_CLI_VALUE, "The address and port to listen on (default 0.0.0.0:3000)", NULL},
-  {"data-dir", 0, LC_CLI_VALUE, "The folder of the server's data", NULL},
+#define START_OPTION(id, name, letter, form, section, key, default_text, help) {name, letter, form, form != LC_CLI_FLAG && sizeof default_text > 1 ? help " (default " default_text ")" : help, NULL},
+#include "start_options.h"
   {"jwt-key-dir", 0, LC_CLI_VALUE, NULL, NULL},
-  {"jwt-pub-key-path", 0, LC_CLI_VALUE, "The public key for verifying identities", NULL},
-  {"jwt-priv-key-path", 0, LC_CLI_VALUE, "The private key for issuing identities", NULL},
-  {"in-memory", 0, LC_CLI_FLAG, "Keep databases in memory only: each start begins with their programs and no data", NULL},
   {"page_pool_max_size", 0, LC_CLI_VALUE, NULL, NULL},
-  {"pg-port", 0, LC_CLI_VALUE, NULL, NULL},
   {"enable-tracy", 0, LC_CLI_FLAG, NULL, NULL},
-  {"non-interactive", 0, LC_CLI_FLAG, "Fail at once if the port is taken", NULL},
   {"edition", 0, LC_CLI_VALUE, NULL, NULL},
-  {"network-threads", 0, LC_CLI_VALUE, "Threads that serve connections (default: processors, at most 8)", NULL},
-  {"time-budget-ms", 0, LC_CLI_VALUE, "Milliseconds a call may run (default 60000)", NULL},
-  {"module-memory-mib", 0, LC_CLI_VALUE, "Memory that an instance of a module may have, in MiB (default 1024, at most 4096)", NULL},
-  {"database-limits", 0, LC_CLI_VALUE, "Time budget and memory of single databases, by name or identity: NAME=MS[/MIB],... (0: as above)", NULL},
-  {"snapshot-interval-transactions", 0, LC_CLI_VALUE, "Transactions between two snapshots of a database (default 1000000; 0: only for new log segments)", NULL},
-  {"max-segment-size", 0, LC_CLI_VALUE, "Bytes after which a new segment of the commit log is begun (default 1073741824)", NULL},
-  {"retain", 0, LC_CLI_VALUE, "needed: the two newest snapshots and the log behind them (default); all: every snapshot and the whole log; NAME=... of one database; separated by commas", NULL},
-  {"accept-lost-transactions", 0, LC_CLI_FLAG, "Start databases whose log has lost its end, from where the log ends", NULL},
-  {"count-instructions", 0, LC_CLI_FLAG, "Counts the instructions of modules: exact energy figures, and a budget of 120e9 a call", NULL},
   END};
+#undef FLAG
+#undef TEXT
+#undef NUMBER
+#undef BYTES
+#undef TIME
+#undef LIST
 static const struct lc_cli_option import_options[] = {
   {"name", 0, LC_CLI_VALUE, "The name of the database", NULL},
   {"data-dir", 0, LC_CLI_VALUE, "The folder of the server's data, which no server may be using", NULL}, END};
@@ -323,15 +321,21 @@ static int parse_options(struct lc_cli *cli, const struct lc_cli_option *list, i
   return 0;
 }
 
+static const char *value_text(const struct lc_cli_option *o) { return o->kind == LC_CLI_VALUE ? " <VALUE>" : o->kind == LC_CLI_OPTIONAL ? "[=<VALUE>]" : ""; }
 static void print_help(FILE *out, const char *prefix, const struct lc_cli_command *c) {
   fprintf(out, "%s\n\nUsage: %s %s [OPTIONS]%s%s\n\nOptions:\n", c->summary, prefix, c->name, *c->arguments ? " " : "", c->arguments);
+  int width = 26;
+  char text[64];
+  for (const struct lc_cli_option *o = c->options; o->name; o++) {
+    int n = o->help ? snprintf(text, sizeof text, "--%s%s", o->name, value_text(o)) : 0;
+    if (n > width) width = n;
+  }
   for (const struct lc_cli_option *o = c->options; o->name; o++) {
     if (!o->help) continue;
-    char text[64];
-    snprintf(text, sizeof text, "--%s%s", o->name, o->kind == LC_CLI_VALUE ? " <VALUE>" : o->kind == LC_CLI_OPTIONAL ? "[=<VALUE>]" : "");
-    fprintf(out, "  %c%c%s %-26s %s\n", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ", text, o->help);
+    snprintf(text, sizeof text, "--%s%s", o->name, value_text(o));
+    fprintf(out, "  %c%c%s %-*s %s\n", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ", width, text, o->help);
   }
-  fputs("  -h, --help                     Print help\n", out);
+  fprintf(out, "  -h, %-*s Print help\n", width, "--help");
 }
 
 static void print_commands(FILE *out, const char *prefix, const struct lc_cli_command *list, unsigned n) {

@@ -94,6 +94,33 @@ int lc_cli_config_find(const struct lc_cli_config *c, const char *name);        
 char *lc_cli_config_render(const struct lc_cli_config *c);
 enum lc_status lc_cli_config_save(struct lc_cli_config *c, struct lc_error *err);     /* says so on stderr */
 
+/* ---- TOML (toml.c) ---- */
+
+const char *lc_cli_toml_line_end(const char *p, const char *end);         /* of the logical line at p: past multi-line strings and arrays */
+const char *lc_cli_toml_skip_blank(const char *p);
+const char *lc_cli_toml_value_of(const char *line, const char *key);      /* the value's place in a line `key = value`, or NULL */
+char *lc_cli_toml_text(const char *value);                                /* a string or bare value as text */
+enum lc_cli_toml_kind { LC_CLI_TOML_TEXT, LC_CLI_TOML_NUMBER, LC_CLI_TOML_FRACTION, LC_CLI_TOML_BOOL, LC_CLI_TOML_LIST };
+struct lc_cli_toml_entry { unsigned line; const char *section, *key, *value; enum lc_cli_toml_kind kind; }; /* value: as text, elements of a list with commas between */
+/* Every key of a file in order. False: the file is malformed, or fn returned false with *err set; *err begins with `line N`. */
+bool lc_cli_toml_each(const char *text, bool (*fn)(void *ctx, const struct lc_cli_toml_entry *entry, struct lc_error *err), void *ctx, struct lc_error *err);
+
+/* ---- options of `start`, from the command line and config.toml (start_config.c, start_options.h) ---- */
+
+enum lc_cli_start_id {
+#define START_OPTION(id, ...) START_##id,
+#define CONFIG_KEY(id, ...) START_##id,
+#include "start_options.h"
+  START_N
+};
+/* What was given; NULL: nothing. from: `--NAME`, or file, line and key, for messages. */
+struct lc_cli_start_values { struct { char *text, *from; } given[START_N]; };
+/* 0, or an exit code with the error set or usage printed. Reads DATA_DIR/config.toml; writes one that says all defaults if there is none. */
+int lc_cli_start_values_load(struct lc_cli *cli, const struct lc_cli_args *args, const char *data_dir, struct lc_cli_start_values *v);
+void lc_cli_start_values_free(struct lc_cli_start_values *v);
+/* Values of their form, or `none`; they were checked when they were read. */
+uint64_t lc_cli_start_number(const struct lc_cli_start_values *v, enum lc_cli_start_id id, uint64_t none); /* bytes, milliseconds, 0 and 1 for false and true */
+
 /* ---- HTTP (http.c) ---- */
 
 struct lc_cli_request {

@@ -1,4 +1,4 @@
-/* cli.toml: reading, changing and saving (spec/04 §7.1).
+/* cli.toml: reading, changing and saving (spec/04 §7.1); toml.c reads the values.
  *
  * The file is kept as logical lines (a multi-line string or array is one line), so whatever this program does not know survives a save.
  * Top-level keys come before the first `[`; the nth server is the nth `[[server_configs]]` block. Values written are basic strings.
@@ -41,110 +41,6 @@ static void delete_line(struct lc_cli_config *c, size_t at) {
   memmove(c->lines + at, c->lines + at + 1, (c->n - at) * sizeof *c->lines);
 }
 
-/* The end of the logical line at p: past multi-line strings and arrays, at the line end or the end of the text. */
-static const char *logical_end(const char *p, const char *end) {
-  int brackets = 0;
-  bool value = false;
-  while (p < end) {
-    if (*p == '#') {
-      while (p < end && *p != '\n') p++;
-      continue;
-    }
-    if (*p == '"' || *p == '\'') {
-      char quote = *p;
-      bool triple = end - p >= 3 && p[1] == quote && p[2] == quote;
-      p += triple ? 3 : 1;
-      while (p < end && (triple ? !(end - p >= 3 && p[0] == quote && p[1] == quote && p[2] == quote) : *p != quote && *p != '\n')) {
-        if (*p == '\\' && quote == '"' && end - p > 1) p++;
-        p++;
-      }
-      if (p < end && *p != '\n') p += triple && end - p >= 3 ? 3 : 1;
-      continue;
-    }
-    if (*p == '=') value = true;
-    if (value && *p == '[') brackets++;
-    if (value && *p == ']') brackets--;
-    if (*p == '\n' && brackets <= 0) break;
-    p++;
-  }
-  return p;
-}
-
-static const char *skip_blank(const char *p) {
-  while (*p == ' ' || *p == '\t') p++;
-  return p;
-}
-
-/* The value's place in a line `key = value`, or NULL. */
-static const char *value_of(const char *line, const char *key) {
-  const char *p = skip_blank(line);
-  size_t n = strlen(key);
-  bool quoted = *p == '"';
-  if (quoted) p++;
-  if (strncmp(p, key, n) != 0) return NULL;
-  p += n;
-  if (quoted && *p++ != '"') return NULL;
-  p = skip_blank(p);
-  return *p == '=' ? skip_blank(p + 1) : NULL;
-}
-
-static void put_code_point(struct lc_buf *out, unsigned long c) {
-  if (c < 0x80) {
-    lc_buf_u8(out, (uint8_t)c);
-  } else if (c < 0x800) {
-    lc_buf_u8(out, (uint8_t)(0xc0 | c >> 6));
-    lc_buf_u8(out, (uint8_t)(0x80 | (c & 0x3f)));
-  } else {
-    if (c >= 0x10000) {
-      lc_buf_u8(out, (uint8_t)(0xf0 | c >> 18));
-      lc_buf_u8(out, (uint8_t)(0x80 | (c >> 12 & 0x3f)));
-    } else {
-      lc_buf_u8(out, (uint8_t)(0xe0 | c >> 12));
-    }
-    lc_buf_u8(out, (uint8_t)(0x80 | (c >> 6 & 0x3f)));
-    lc_buf_u8(out, (uint8_t)(0x80 | (c & 0x3f)));
-  }
-}
-
-/* A TOML string or bare value as text. */
-static char *parse_value(const char *p) {
-  struct lc_buf out = {0};
-  char quote = *p;
-  if (quote != '"' && quote != '\'') {
-    size_t n = strcspn(p, "#\r\n");
-    while (n && (p[n - 1] == ' ' || p[n - 1] == '\t')) n--;
-    lc_buf_append(&out, p, n);
-    return lc_cli_text(&out);
-  }
-  bool triple = p[1] == quote && p[2] == quote;
-  p += triple ? 3 : 1;
-  if (triple && *p == '\r') p++;
-  if (triple && *p == '\n') p++; /* a line end right after the opening is not part of the value */
-  while (*p) {
-    if (triple ? p[0] == quote && p[1] == quote && p[2] == quote : *p == quote) break;
-    if (*p != '\\' || quote == '\'') {
-      lc_buf_u8(&out, (uint8_t)*p++);
-      continue;
-    }
-    static const char from[] = "btnfr\"\\e", to[] = "\b\t\n\f\r\"\\\x1b";
-    char c = *++p;
-    if (!c) break;
-    const char *at = strchr(from, c);
-    p++;
-    if (at) {
-      lc_buf_u8(&out, (uint8_t)to[at - from]);
-    } else if (c == 'u' || c == 'U') {
-      char digits[9] = {0};
-      size_t n = c == 'u' ? 4 : 8;
-      for (size_t i = 0; i < n && *p; i++) digits[i] = *p++;
-      put_code_point(&out, strtoul(digits, NULL, 16) & 0x1fffff);
-    } else { /* a backslash before a line end: that and the blanks after it vanish */
-      while (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r') p++;
-    }
-  }
-  return lc_cli_text(&out);
-}
-
 static char *render_value(const char *key, const char *value) {
   struct lc_buf out = {0};
   lc_buf_printf(&out, "%s = \"", key);
@@ -160,13 +56,13 @@ static char *render_value(const char *key, const char *value) {
   return lc_cli_text(&out);
 }
 
-static bool is_header(const char *line) { return *skip_blank(line) == '['; }
+static bool is_header(const char *line) { return *lc_cli_toml_skip_blank(line) == '['; }
 static bool is_server_header(const char *line) {
-  const char *p = skip_blank(line);
+  const char *p = lc_cli_toml_skip_blank(line);
   if (strncmp(p, "[[", 2) != 0) return false;
-  p = skip_blank(p + 2);
+  p = lc_cli_toml_skip_blank(p + 2);
   if (strncmp(p, "server_configs", 14) != 0) return false;
-  return strncmp(skip_blank(p + 14), "]]", 2) == 0;
+  return strncmp(lc_cli_toml_skip_blank(p + 14), "]]", 2) == 0;
 }
 
 static size_t section_end(const struct lc_cli_config *c, size_t from) {
@@ -187,15 +83,15 @@ static bool server_range(const struct lc_cli_config *c, unsigned i, size_t *from
 
 static char *get_in(const struct lc_cli_config *c, size_t from, size_t to, const char *key) {
   for (size_t i = from; i < to; i++) {
-    const char *v = value_of(c->lines[i], key);
-    if (v) return parse_value(v);
+    const char *v = lc_cli_toml_value_of(c->lines[i], key);
+    if (v) return lc_cli_toml_text(v);
   }
   return NULL;
 }
 
 static void set_in(struct lc_cli_config *c, size_t from, size_t to, const char *key, const char *value) {
   for (size_t i = from; i < to; i++) {
-    if (!value_of(c->lines[i], key)) continue;
+    if (!lc_cli_toml_value_of(c->lines[i], key)) continue;
     if (!value) {
       delete_line(c, i);
       return;
@@ -205,7 +101,7 @@ static void set_in(struct lc_cli_config *c, size_t from, size_t to, const char *
     return;
   }
   if (!value) return;
-  while (to > from && *skip_blank(c->lines[to - 1]) == 0) to--; /* before the empty lines that end the section */
+  while (to > from && *lc_cli_toml_skip_blank(c->lines[to - 1]) == 0) to--; /* before the empty lines that end the section */
   insert_line(c, to, render_value(key, value));
   if (to + 1 < c->n && is_header(c->lines[to + 1])) insert_line(c, to + 1, lc_cli_copy(""));
 }
@@ -213,7 +109,7 @@ static void set_in(struct lc_cli_config *c, size_t from, size_t to, const char *
 static void parse_lines(struct lc_cli_config *c, const char *text, size_t len) {
   const char *p = text, *end = text + len;
   while (p < end && c->n < MAX_LINES) {
-    const char *stop = logical_end(p, end);
+    const char *stop = lc_cli_toml_line_end(p, end);
     size_t n = (size_t)(stop - p);
     if (n && p[n - 1] == '\r') n--;
     char *line = lc_strdup_n(p, n);
@@ -296,7 +192,7 @@ void lc_cli_server_free(struct lc_cli_server *s) {
 void lc_cli_config_put_server(struct lc_cli_config *c, unsigned i, const struct lc_cli_server *s) {
   size_t from, to;
   if (!server_range(c, i, &from, &to)) {
-    if (c->n && *skip_blank(c->lines[c->n - 1]) != 0) insert_line(c, c->n, lc_cli_copy(""));
+    if (c->n && *lc_cli_toml_skip_blank(c->lines[c->n - 1]) != 0) insert_line(c, c->n, lc_cli_copy(""));
     insert_line(c, c->n, lc_cli_copy("[[server_configs]]"));
   }
   const char *const keys[] = {"nickname", "host", "protocol", "ecdsa_public_key"};

@@ -1,6 +1,6 @@
 /* `start`: the server in this process (spec/04 §6.1, §7.2).
  *
- * The data folder and the folder of the keys default to the user's. Callers: the table of cli.c.
+ * Options come from the command line and the data folder's config.toml (start_config.c). The data folder defaults to the user's. Callers: the table of cli.c.
  */
 #include "../api/api.h"
 #include "cli_internal.h"
@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -117,77 +118,130 @@ static void make_dirs(const char *path) {
   lc_free(copy);
 }
 
-int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
-  const char *data = lc_cli_value(args, "data-dir"), *listen = lc_cli_value(args, "listen-addr"), *edition = lc_cli_value(args, "edition");
-  const char *pub = lc_cli_value(args, "jwt-pub-key-path"), *priv = lc_cli_value(args, "jwt-priv-key-path"), *key_dir = lc_cli_value(args, "jwt-key-dir");
-  const char *threads = lc_cli_value(args, "network-threads"), *budget = lc_cli_value(args, "time-budget-ms"), *memory = lc_cli_value(args, "module-memory-mib");
-  const char *interval = lc_cli_value(args, "snapshot-interval-transactions"), *segment = lc_cli_value(args, "max-segment-size"), *retain = lc_cli_value(args, "retain");
-  enum { max_database_limits = 256 };
-  struct lc_database_limits limits[max_database_limits] = {0};
-  unsigned n_limits = 0;
-  uint64_t n_threads = 0, budget_ms = 0, memory_mib = 0, snapshot_interval = 0, segment_bytes = 0;
-  if (!pub != !priv) return lc_cli_usage_error(cli, "the following required arguments were not provided:\n  --jwt-%s-key-path <VALUE>", pub ? "priv" : "pub");
-  if (edition && strcmp(edition, "standalone") != 0) return lc_cli_fail(cli, "only the standalone edition can be started here, not `%s`", edition);
-  if (lc_cli_has(args, "pg-port")) return lc_cli_fail(cli, "--pg-port: this server offers no PostgreSQL listener; use the HTTP interface or `spacetime sql`");
-  if (threads && !number_of(threads, 256, &n_threads)) return lc_cli_usage_error(cli, "invalid value '%s' for '--network-threads <VALUE>'", threads);
-  if (budget && !number_of(budget, UINT32_MAX, &budget_ms)) return lc_cli_usage_error(cli, "invalid value '%s' for '--time-budget-ms <VALUE>'", budget);
-  if (memory && !number_of(memory, 4096, &memory_mib)) return lc_cli_usage_error(cli, "invalid value '%s' for '--module-memory-mib <VALUE>'", memory);
-  if (interval && !number_of(interval, INT64_MAX, &snapshot_interval)) return lc_cli_usage_error(cli, "invalid value '%s' for '--snapshot-interval-transactions <VALUE>'", interval);
-  if (interval && snapshot_interval == 0) snapshot_interval = UINT64_MAX;
-  if (segment && (!number_of(segment, INT64_MAX, &segment_bytes) || segment_bytes == 0)) return lc_cli_usage_error(cli, "invalid value '%s' for '--max-segment-size <VALUE>'", segment);
-  struct lc_database_retain retained[max_database_limits];
-  unsigned n_retained = 0;
-  bool retain_all = false;
-  char *own_retain = retain ? lc_cli_copy(retain) : NULL;
-  if (own_retain && !database_retain(own_retain, retained, max_database_limits, &n_retained, &retain_all)) {
-    lc_free(own_retain);
-    return lc_cli_usage_error(cli, "invalid value '%s' for '--retain <VALUE>': needed or all, or NAME=needed|all,... is expected", retain);
-  }
-  const char *limits_text = lc_cli_value(args, "database-limits");
-  char *own_limits = limits_text ? lc_cli_copy(limits_text) : NULL;
-  if (own_limits && !(n_limits = database_limits(own_limits, limits, max_database_limits))) {
-    lc_free(own_limits);
-    lc_free(own_retain);
-    return lc_cli_usage_error(cli, "invalid value '%s' for '--database-limits <VALUE>': NAME=MS[/MIB],... is expected", limits_text);
-  }
+/* What is wrong with a value, in the way of its source: usage of the command line, or the file's line. Returns the exit code. */
+static int bad_value(struct lc_cli *cli, const struct lc_cli_start_values *v, enum lc_cli_start_id id, const char *expected) {
+  const char *text = v->given[id].text, *from = v->given[id].from;
+  if (strncmp(from, "--", 2) == 0) return lc_cli_usage_error(cli, "invalid value '%s' for '%s <VALUE>': %s is expected", text, from, expected);
+  return lc_cli_fail(cli, "%s: %s is expected, not `%s`", from, expected, text);
+}
+static int check_most(struct lc_cli *cli, const struct lc_cli_start_values *v, enum lc_cli_start_id id, uint64_t least, uint64_t most) {
+  char text[64];
+  uint64_t n = lc_cli_start_number(v, id, least);
+  if (n >= least && n <= most) return 0;
+  snprintf(text, sizeof text, "a number from %llu to %llu", (unsigned long long)least, (unsigned long long)most);
+  return bad_value(cli, v, id, text);
+}
 
-  char *saved = lc_cli_config_get(cli->config, "listen_addr"), *address = lc_cli_copy(listen ? listen : saved ? saved : "0.0.0.0:3000");
-  int rc = choose_address(cli, !lc_cli_has(args, "non-interactive") && isatty(STDIN_FILENO), &address);
+static bool level_of(const char *text, enum lc_log_level *level) {
+  static const char *const names[] = {"error", "warn", "info", "debug", "trace"};
+  for (int i = 0; i < 5; i++)
+    if (strcasecmp(text, names[i]) == 0) return *level = i < 4 ? (enum lc_log_level)i : LC_LOG_DEBUG, true;
+  return false;
+}
+/* The level of [logs] and of its directives for us. */
+static int set_log_level(struct lc_cli *cli, const struct lc_cli_start_values *v) {
+  static const char expected[] = "error, warn, info, debug or trace";
+  const char *level = v->given[START_LOG_LEVEL].text, *directives = v->given[START_LOG_DIRECTIVES].text;
+  if (level && !level_of(level, &lc_log_threshold)) return bad_value(cli, v, START_LOG_LEVEL, expected);
+  char *copy = lc_cli_copy(directives ? directives : ""), *rest = copy;
+  int rc = 0;
+  for (char *item; rc == 0 && (item = strsep(&rest, ","));) {
+    enum lc_log_level wanted;
+    char *equals = strchr(item, '=');
+    if (!*item) continue;
+    if (!equals || !level_of(equals + 1, &wanted)) rc = bad_value(cli, v, START_LOG_DIRECTIVES, "target=level");
+    else if (equals - item == 9 && strncmp(item, "lightcone", 9) == 0) lc_log_threshold = wanted;
+  }
+  lc_free(copy);
+  return rc;
+}
+
+enum { MAX_DATABASE_LIMITS = 256 };
+/* Texts that are cut up, and what points into them. */
+struct lists { char *limits_text, *retain_text; struct lc_database_limits limits[MAX_DATABASE_LIMITS]; struct lc_database_retain retained[MAX_DATABASE_LIMITS]; };
+
+static int make_options(struct lc_cli *cli, const struct lc_cli_start_values *v, struct lists *lists, struct lc_server_options *o) {
+  int rc = check_most(cli, v, START_NETWORK_THREADS, 0, 256);
+  if (rc == 0) rc = check_most(cli, v, START_MAX_CONNECTIONS, 1, UINT32_MAX);
+  if (rc == 0) rc = check_most(cli, v, START_TIME_BUDGET_MS, 0, UINT32_MAX);
+  if (rc == 0) rc = check_most(cli, v, START_MODULE_MEMORY_MIB, 0, 4096);
+  if (rc == 0) rc = check_most(cli, v, START_MAX_SEGMENT_SIZE, 1, INT64_MAX);
+  for (enum lc_cli_start_id id = START_PING_INTERVAL; rc == 0 && id <= START_CLOSE_HANDSHAKE_TIMEOUT; id++) rc = check_most(cli, v, id, 1, INT32_MAX);
+  if (rc == 0) rc = set_log_level(cli, v);
+  if (rc != 0) return rc;
+  if (lc_cli_start_number(v, START_PG_PORT, 0)) return lc_cli_fail(cli, "%s: this server offers no PostgreSQL listener; use the HTTP interface or `spacetime sql`", v->given[START_PG_PORT].from);
+  uint64_t interval = lc_cli_start_number(v, START_SNAPSHOT_INTERVAL, 1000000);
+  o->in_memory = lc_cli_start_number(v, START_IN_MEMORY, 0);
+  o->network_threads = (unsigned)lc_cli_start_number(v, START_NETWORK_THREADS, 0);
+  o->max_connections = (uint32_t)lc_cli_start_number(v, START_MAX_CONNECTIONS, 0);
+  o->time_budget_ms = lc_cli_start_number(v, START_TIME_BUDGET_MS, 0);
+  o->module_memory_mib = lc_cli_start_number(v, START_MODULE_MEMORY_MIB, 0);
+  o->snapshot_interval_transactions = interval ? interval : UINT64_MAX;
+  o->max_segment_bytes = lc_cli_start_number(v, START_MAX_SEGMENT_SIZE, 0);
+  o->accept_lost_transactions = lc_cli_start_number(v, START_ACCEPT_LOST, 0);
+  o->count_instructions = lc_cli_start_number(v, START_COUNT_INSTRUCTIONS, 0);
+  o->no_module_http = !lc_cli_start_number(v, START_MODULE_HTTP, 1);
+  o->ping_interval_ms = (uint32_t)lc_cli_start_number(v, START_PING_INTERVAL, 0);
+  o->idle_timeout_ms = (uint32_t)lc_cli_start_number(v, START_IDLE_TIMEOUT, 0);
+  o->close_handshake_ms = (uint32_t)lc_cli_start_number(v, START_CLOSE_HANDSHAKE_TIMEOUT, 0);
+  lists->retain_text = lc_cli_copy(v->given[START_RETAIN].text);
+  if (lists->retain_text && !database_retain(lists->retain_text, lists->retained, MAX_DATABASE_LIMITS, &o->n_database_retain, &o->retain_all))
+    return bad_value(cli, v, START_RETAIN, "needed or all, or NAME=needed|all,...");
+  lists->limits_text = lc_cli_copy(v->given[START_DATABASE_LIMITS].text);
+  if (lists->limits_text && *lists->limits_text && !(o->n_database_limits = database_limits(lists->limits_text, lists->limits, MAX_DATABASE_LIMITS)))
+    return bad_value(cli, v, START_DATABASE_LIMITS, "NAME=MS[/MIB],...");
+  o->database_limits = lists->limits;
+  o->database_retain = lists->retained;
+  return 0;
+}
+
+/* Where the keys are: where told, else in the data folder (made there at the first start). */
+static int choose_keys(struct lc_cli *cli, const struct lc_cli_args *args, const struct lc_cli_start_values *v, char **pub, char **priv) {
+  const char *key_dir = lc_cli_value(args, "jwt-key-dir"), *pub_text = v->given[START_JWT_PUB_KEY_PATH].text, *priv_text = v->given[START_JWT_PRIV_KEY_PATH].text;
+  if (!pub_text != !priv_text) {
+    const char *from = v->given[pub_text ? START_JWT_PUB_KEY_PATH : START_JWT_PRIV_KEY_PATH].from, *other = pub_text ? "priv" : "pub";
+    if (strncmp(from, "--", 2) == 0) return lc_cli_usage_error(cli, "the following required arguments were not provided:\n  --jwt-%s-key-path <VALUE>", other);
+    return lc_cli_fail(cli, "%s: jwt-%s-key-path must be there, too", from, other);
+  }
+  *pub = pub_text ? lc_cli_copy(pub_text) : key_dir ? lc_cli_format("%s/id_ecdsa.pub", key_dir) : NULL;
+  *priv = priv_text ? lc_cli_copy(priv_text) : key_dir ? lc_cli_format("%s/id_ecdsa", key_dir) : NULL;
+  if (key_dir && !pub_text) make_dirs(key_dir);
+  return 0;
+}
+
+int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
+  const char *data_dir = lc_cli_value(args, "data-dir"), *edition = lc_cli_value(args, "edition");
+  struct lists lists = {0};
+  struct lc_server_options options = {0};
+  struct lc_cli_start_values v;
+  char *pub = NULL, *priv = NULL, *saved = lc_cli_config_get(cli->config, "listen_addr");
+  if (edition && strcmp(edition, "standalone") != 0) return lc_cli_fail(cli, "only the standalone edition can be started here, not `%s`", edition);
+  if (!data_dir) data_dir = cli->data_dir;
+  make_dirs(data_dir);
+  int rc = lc_cli_start_values_load(cli, args, data_dir, &v);
+  if (rc == 0) rc = make_options(cli, &v, &lists, &options);
+  const char *listen = v.given[START_LISTEN_ADDR].text;
+  char *address = lc_cli_copy(listen ? listen : saved ? saved : "0.0.0.0:3000");
+  if (rc == 0) rc = choose_address(cli, !lc_cli_has(args, "non-interactive") && isatty(STDIN_FILENO), &address);
+  if (rc == 0) rc = choose_keys(cli, args, &v, &pub, &priv);
   if (rc == 0) {
-    /* keys: where told, else in the data folder (made there on first start) */
-    char *pub_path = pub ? lc_cli_copy(pub) : key_dir ? lc_cli_format("%s/id_ecdsa.pub", key_dir) : NULL;
-    char *priv_path = priv ? lc_cli_copy(priv) : key_dir ? lc_cli_format("%s/id_ecdsa", key_dir) : NULL;
     char exe[4096];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     exe[n > 0 ? n : 0] = 0;
-    if (key_dir && !pub) make_dirs(key_dir);
-    struct lc_server_options options = {.listen_addr = address,
-                                        .data_dir = data ? data : cli->data_dir,
-                                        .in_memory = lc_cli_has(args, "in-memory"),
-                                        .jwt_pub_key_path = pub_path,
-                                        .jwt_priv_key_path = priv_path,
-                                        .network_threads = (unsigned)n_threads,
-                                        .time_budget_ms = budget_ms,
-                                        .module_memory_mib = memory_mib,
-                                        .database_limits = limits,
-                                        .n_database_limits = n_limits,
-                                        .snapshot_interval_transactions = snapshot_interval,
-                                        .max_segment_bytes = segment_bytes,
-                                        .retain_all = retain_all,
-                                        .database_retain = retained,
-                                        .n_database_retain = n_retained,
-                                        .accept_lost_transactions = lc_cli_has(args, "accept-lost-transactions"),
-                                        .count_instructions = lc_cli_has(args, "count-instructions")};
-    make_dirs(options.data_dir);
-    printf("%s version: %s\n%s path: %s\ndatabase running in data directory %s\n", cli->program, LC_CLI_VERSION, cli->program, n > 0 ? exe : cli->program, options.data_dir);
+    options.listen_addr = address;
+    options.data_dir = data_dir;
+    options.jwt_pub_key_path = pub;
+    options.jwt_priv_key_path = priv;
+    printf("%s version: %s\n%s path: %s\ndatabase running in data directory %s\n", cli->program, LC_CLI_VERSION, cli->program, n > 0 ? exe : cli->program, data_dir);
     fflush(stdout);
     rc = lc_server_run(&options);
-    lc_free(pub_path);
-    lc_free(priv_path);
   }
+  lc_free(pub);
+  lc_free(priv);
   lc_free(address);
   lc_free(saved);
-  lc_free(own_limits);
-  lc_free(own_retain);
+  lc_free(lists.limits_text);
+  lc_free(lists.retain_text);
+  lc_cli_start_values_free(&v);
   return rc;
 }

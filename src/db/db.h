@@ -140,6 +140,7 @@ struct lc_db_options {
   const struct lc_env *env;
   struct lc_identity database_identity, owner_identity;
   struct lc_host_limits limits;
+  bool no_module_http;               /* procedures may make no HTTP requests */
   uint32_t n_threads;                /* number of network threads (outboxes per drain) */
   struct lc_db_callbacks callbacks;
   struct lc_db_env_update *environment; /* of a first publish; NULL: none is asked for */

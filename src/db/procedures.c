@@ -165,7 +165,7 @@ static struct procedure_instance *instance_for(struct procedure_job *job, struct
   if (!p) return lc_fail(err, LC_NOMEM, "out of memory"), NULL;
   p->job = job;
   p->module = lc_module_ref(job->module);
-  p->http = (struct lc_http_policy){.cancelled = on_cancelled, .ctx = p};
+  p->http = (struct lc_http_policy){.cancelled = on_cancelled, .ctx = p, .disabled = db->options.no_module_http};
   p->env = (struct lc_host_env){.env = db->options.env,
                                 .ds = db->ds,
                                 .database_identity = db->options.database_identity,

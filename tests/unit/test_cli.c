@@ -139,6 +139,35 @@ static void test_config(void **state) {
   remove_path(path);
 }
 
+static bool print_entry(void *ctx, const struct lc_cli_toml_entry *e, struct lc_error *err) {
+  static const char kinds[] = "tnfbl";
+  (void)err;
+  lc_buf_printf(ctx, "%u [%s] %s %c %s\n", e->line, e->section, e->key, kinds[e->kind], e->value);
+  return true;
+}
+/* Whole files: values, lines, and every cut and every changed byte of one gives entries or an error with a line. */
+static void test_toml(void **state) {
+  (void)state;
+  static const char whole[] = "a = 1\n[s-t]\nb = \"x\\ty\\u00e9\" # c\r\nl = [ 1, 'two', # c ]\n  \"three\",\n]\nm = \"\"\"\ntwo\nlines\"\"\"\nf = 0.25\nt = true\n\n[ \"u v\" ]\nw = false";
+  struct lc_buf out = {0};
+  struct lc_error err;
+  assert_false(lc_cli_toml_each("[a-b] # c\n\n\"q k\" = 'it''s'\n", print_entry, &out, &err));
+  assert_string_equal(err.text, "line 3: q k: a string, a number, true, false or a list of them is expected");
+  assert_true(lc_cli_toml_each(whole, print_entry, &out, &err));
+  expect(&out, "1 [] a n 1\n3 [s-t] b t x\ty\xc3\xa9\n4 [s-t] l l 1,two,three\n7 [s-t] m t two\nlines\n10 [s-t] f f 0.25\n11 [s-t] t b true\n14 [u v] w b false\n");
+  for (size_t cut = 0; cut < sizeof whole; cut++) {
+    for (int c = -1; c < 256; c += cut % 3 == 0 ? 1 : 17) {
+      char text[sizeof whole];
+      memcpy(text, whole, sizeof whole);
+      text[cut] = c < 0 ? 0 : (char)c;
+      text[sizeof whole - 1] = 0;
+      struct lc_buf entries = {0};
+      if (!lc_cli_toml_each(text, print_entry, &entries, &err)) assert_memory_equal(err.text, "line ", 5);
+      lc_buf_free(&entries);
+    }
+  }
+}
+
 static void test_config_keeps(void **state) {
   (void)state;
   static const char text[] = "# mine\nunknown = [\n  \"[x]\", # ]\n]\ndefault_server = 'local' # note\nlong = \"\"\"\n[[server_configs]]\nnot a server\"\"\"\n\n[other]\nx = 1\n\n[[server_configs]]\nhost = \"127.0.0.1:3000\"\nprotocol = \"http\"\nextra = true\necdsa_public_key = \"\"\"\nA\nB\n\"\"\"\n";
@@ -251,7 +280,7 @@ static void test_describe(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_table), cmocka_unit_test(test_sql), cmocka_unit_test(test_json), cmocka_unit_test(test_config),
-    cmocka_unit_test(test_config_keeps), cmocka_unit_test(test_names), cmocka_unit_test(test_describe),
+    cmocka_unit_test(test_toml), cmocka_unit_test(test_config_keeps), cmocka_unit_test(test_names), cmocka_unit_test(test_describe),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
