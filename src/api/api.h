@@ -11,6 +11,7 @@ struct lc_server_options {
   const char *listen_addr;      /* HOST:PORT */
   const char *data_dir;         /* created if missing */
   const char *jwt_pub_key_path, *jwt_priv_key_path; /* NULL: id_ecdsa(.pub) in data_dir, made on first start */
+  const char *tls_cert_path, *tls_key_path; /* PEM; with them every connection speaks TLS. NULL: none does */
   unsigned network_threads;     /* 0: processors, at most 8 */
   uint64_t time_budget_ms;      /* per call; 0: 60,000 */
   uint64_t module_memory_mib;   /* linear memory of an instance; 0: 1024 */

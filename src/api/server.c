@@ -558,7 +558,7 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
   if (st == LC_OK && !(s->control = control_open(o->data_dir, err))) st = err->status;
   if (st == LC_OK) st = open_all(s, err);
   if (st != LC_OK) return st;
-  struct lc_net_options net = {.listen = o->listen_addr, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES, .stop_reason = "module exited", .max_connections = o->max_connections, .ping_interval_ms = o->ping_interval_ms, .idle_timeout_ms = o->idle_timeout_ms, .close_handshake_ms = o->close_handshake_ms};
+  struct lc_net_options net = {.listen = o->listen_addr, .tls_cert = o->tls_cert_path, .tls_key = o->tls_key_path, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES, .stop_reason = "module exited", .max_connections = o->max_connections, .ping_interval_ms = o->ping_interval_ms, .idle_timeout_ms = o->idle_timeout_ms, .close_handshake_ms = o->close_handshake_ms};
   net.handler = (struct lc_net_handler){.ctx = s, .on_thread_start = on_thread_start, .body_limit = routes_body_limit, .on_request = routes_request, .on_upgrade = routes_request, .on_message = ws_message, .on_close = on_close, .on_turn = on_turn};
   struct lc_net *started;
   st = lc_net_start(&net, &started, err);

@@ -209,6 +209,16 @@ static int choose_keys(struct lc_cli *cli, const struct lc_cli_args *args, const
   return 0;
 }
 
+static int choose_certificate(struct lc_cli *cli, const struct lc_cli_start_values *v, struct lc_server_options *o) {
+  const char *cert = v->given[START_TLS_CERT].text, *key = v->given[START_TLS_KEY].text;
+  o->tls_cert_path = cert && *cert ? cert : NULL;
+  o->tls_key_path = key && *key ? key : NULL;
+  if (!o->tls_cert_path == !o->tls_key_path) return 0;
+  const char *from = v->given[o->tls_cert_path ? START_TLS_CERT : START_TLS_KEY].from, *other = o->tls_cert_path ? "key" : "cert";
+  if (strncmp(from, "--", 2) == 0) return lc_cli_usage_error(cli, "the following required arguments were not provided:\n  --tls-%s <VALUE>", other);
+  return lc_cli_fail(cli, "%s: %s must be there, too", from, other);
+}
+
 int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
   const char *data_dir = lc_cli_value(args, "data-dir"), *edition = lc_cli_value(args, "edition");
   struct lists lists = {0};
@@ -224,6 +234,7 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
   char *address = lc_cli_copy(listen ? listen : saved ? saved : "0.0.0.0:3000");
   if (rc == 0) rc = choose_address(cli, !lc_cli_has(args, "non-interactive") && isatty(STDIN_FILENO), &address);
   if (rc == 0) rc = choose_keys(cli, args, &v, &pub, &priv);
+  if (rc == 0) rc = choose_certificate(cli, &v, &options);
   if (rc == 0) {
     char exe[4096];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);

@@ -21,6 +21,9 @@ START_OPTION(NON_INTERACTIVE, "non-interactive", 0, FLAG, "", "", "false", "Fail
 START_OPTION(JWT_PUB_KEY_PATH, "jwt-pub-key-path", 0, TEXT, "certificate-authority", "jwt-pub-key-path", "DATA_DIR/id_ecdsa.pub", "The public key for verifying identities")
 START_OPTION(JWT_PRIV_KEY_PATH, "jwt-priv-key-path", 0, TEXT, "certificate-authority", "jwt-priv-key-path", "DATA_DIR/id_ecdsa", "The private key for issuing identities; both are made at the first start")
 
+START_OPTION(TLS_CERT, "tls-cert", 0, TEXT, "tls", "cert", "", "The certificate (PEM, with its chain) for TLS: with it every connection speaks https and wss; a renewed file is taken up")
+START_OPTION(TLS_KEY, "tls-key", 0, TEXT, "tls", "key", "", "The certificate's private key (PEM)")
+
 START_OPTION(TIME_BUDGET_MS, "time-budget-ms", 0, NUMBER, "limits", "time-budget-ms", "60000", "Milliseconds a call may run")
 START_OPTION(MODULE_MEMORY_MIB, "module-memory-mib", 0, NUMBER, "limits", "module-memory-mib", "1024", "Memory that an instance of a module may have, in MiB, at most 4096")
 START_OPTION(DATABASE_LIMITS, "database-limits", 0, LIST, "limits", "databases", "", "Limits of single databases, by name or identity: NAME=MS[/MIB],... (0: as above)")

@@ -70,6 +70,7 @@ static struct chunk *chunk_new(struct lc_net_thread *t) {
 static void chunk_free(struct lc_net_thread *t, struct chunk *k) {
   k->sent = 0;
   k->n_messages = 0;
+  k->sealed = false;
   if (k->buf.cap > CHUNK_KEEP_BYTES || k->buf.failed) lc_buf_free(&k->buf);
   k->buf.len = 0;
   if (t->n_free_chunks >= MAX_FREE_CHUNKS) {
@@ -136,7 +137,7 @@ static void queued(struct lc_conn *c, size_t len) {
 void conn_out(struct lc_conn *c, const void *data, size_t len) {
   if (c->state == CONN_ENDED || !len) return;
   struct chunk *k = c->out_last;
-  if (!k || (k->buf.len + len > CHUNK_KEEP_BYTES && k->buf.len)) k = append_chunk(c);
+  if (!k || k->sealed || (k->buf.len + len > CHUNK_KEEP_BYTES && k->buf.len)) k = append_chunk(c);
   if (k) lc_buf_append(&k->buf, data, len);
   if (!k || !lc_buf_ok(&k->buf)) {
     lc_log(LC_LOG_ERROR, "out of memory while answering %s; connection dropped", c->peer);
@@ -161,6 +162,42 @@ void conn_out_buf(struct lc_conn *c, struct lc_buf *payload) {
   k->buf = *payload;
   memset(payload, 0, sizeof *payload);
   queued(c, k->buf.len);
+}
+
+/* What TLS itself has to say: before the first piece that is not sealed. Takes the bytes. */
+static void out_sealed(struct lc_conn *c, struct lc_buf *bytes) {
+  struct chunk *k = bytes->len && c->state != CONN_ENDED ? chunk_new(c->thread) : NULL;
+  if (!k) {
+    if (bytes->len) conn_end(c);
+    lc_buf_free(bytes);
+    return;
+  }
+  struct chunk **at = &c->out_first;
+  while (*at && (*at)->sealed) at = &(*at)->next;
+  k->next = *at;
+  *at = k;
+  if (!k->next) c->out_last = k;
+  lc_buf_free(&k->buf);
+  k->buf = *bytes;
+  k->sealed = true;
+  *bytes = (struct lc_buf){0};
+  queued(c, k->buf.len);
+}
+/* Seals the pieces that are about to leave. */
+static void seal(struct lc_conn *c, unsigned n) {
+  for (struct chunk *k = c->out_first; k && n > 0; k = k->next, n--) {
+    struct lc_buf sealed = {0};
+    if (k->sealed) continue;
+    if (!tls_seal(c->tls, lc_buf_slice(&k->buf), &sealed)) {
+      lc_buf_free(&sealed);
+      conn_end(c);
+      return;
+    }
+    c->out_bytes += sealed.len - k->buf.len;
+    lc_buf_free(&k->buf);
+    k->buf = sealed;
+    k->sealed = true;
+  }
 }
 
 static void on_written(uv_write_t *req, int status) {
@@ -189,8 +226,16 @@ static void on_shutdown(uv_shutdown_t *req, int status) {
 
 static void flush(struct lc_conn *c) {
   struct lc_net_thread *t = c->thread;
+  if (c->tls && c->state == CONN_FINISHING && !c->shutdown_started) { /* the last piece: no more follows */
+    struct lc_buf end = {0};
+    seal(c, UINT32_MAX);
+    if (c->state != CONN_ENDED && tls_close(c->tls, &end)) out_sealed(c, &end);
+    lc_buf_free(&end);
+  }
   while (c->out_first && !c->writing && c->state != CONN_ENDED) {
     uv_buf_t v[32];
+    if (c->tls) seal(c, 32);
+    if (c->state == CONN_ENDED) return;
     unsigned n = 0;
     size_t total = 0;
     for (struct chunk *k = c->out_first; k && n < 32; k = k->next) {
@@ -291,6 +336,7 @@ static void on_closed(uv_handle_t *handle) {
   free_list(t, c->out_first);
   http_free(c->http);
   ws_free(c->ws);
+  tls_free(c->tls);
   lc_buf_free(&c->in);
   if (c->prev) c->prev->next = c->next;
   else t->conns = c->next;
@@ -352,33 +398,53 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   *buf = uv_buf_init((char *)c->thread->read_buffer, READ_BUFFER_BYTES);
 }
 
+/* The peer says no more, or is gone. A client may shut its side once it has asked; what it asked for is still answered. A stream without end is for those who stay. */
+static void on_peer_done(struct lc_conn *c, bool politely) {
+  bool wanted = politely && c->http && !c->http->streaming && (c->http->pending || c->out_bytes);
+  if (!wanted) {
+    conn_end(c);
+    return;
+  }
+  c->peer_done = true;
+  update_reading(c);
+  if (!c->http->pending) conn_finish(c, 0);
+}
+static void on_input(void *ctx, uint8_t *data, size_t n) {
+  struct lc_conn *c = ctx;
+  if (c->state != CONN_OPEN) return; /* lingering: discarded */
+  if (c->in.len == 0) {
+    size_t used = feed(c, data, n);
+    if (used < n) lc_buf_append(&c->in, data + used, n - used);
+  } else {
+    lc_buf_append(&c->in, data, n);
+    if (lc_buf_ok(&c->in)) feed_in(c);
+  }
+  if (!lc_buf_ok(&c->in)) conn_end(c);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   struct lc_conn *c = (struct lc_conn *)stream;
   struct lc_net_thread *t = c->thread;
   const struct lc_net_handler *h = &t->net->o.handler;
   if (n == 0) return;
   if (n < 0) {
-    /* A client may shut its side once it has asked; what it asked for is still answered. A stream without end is for those who stay. */
-    bool wanted = n == UV_EOF && c->http && !c->http->streaming && (c->http->pending || c->out_bytes);
-    if (!wanted) {
-      conn_end(c);
-      return;
-    }
-    c->peer_done = true;
-    update_reading(c);
-    if (!c->http->pending) conn_finish(c, 0);
+    on_peer_done(c, n == UV_EOF);
     return;
   }
   count(&t->bytes_in, (uint64_t)n);
-  if (c->state != CONN_OPEN) return; /* lingering: discarded */
-  if (c->in.len == 0) {
-    size_t used = feed(c, (uint8_t *)buf->base, (size_t)n);
-    if (used < (size_t)n) lc_buf_append(&c->in, buf->base + used, (size_t)n - used);
+  if (!c->tls) {
+    on_input(c, (uint8_t *)buf->base, (size_t)n);
   } else {
-    lc_buf_append(&c->in, buf->base, (size_t)n);
-    if (lc_buf_ok(&c->in)) feed_in(c);
+    struct lc_buf said = {0};
+    enum tls_end end = tls_open(c->tls, (uint8_t *)buf->base, (size_t)n, on_input, c);
+    if (!tls_said(c->tls, &said)) conn_end(c);
+    out_sealed(c, &said);
+    if (c->state == CONN_ENDED) return;
+    if (end == TLS_CLOSED) on_peer_done(c, true);
+    else if (end == TLS_BROKEN && c->announced) conn_end(c);
+    else if (end == TLS_BROKEN) conn_finish(c, 0); /* after the alert */
+    if (c->state == CONN_ENDED || end != TLS_GOES_ON) return;
   }
-  if (!lc_buf_ok(&c->in)) conn_end(c);
   update_reading(c);
   if (c->ws && c->state != CONN_ENDED && h->on_read_end) h->on_read_end(h->ctx, c);
 }
@@ -432,8 +498,9 @@ void conn_resume(struct lc_conn *c) { list_resume(c); }
 void conn_adopt(struct lc_net_thread *t, int fd) {
   struct lc_conn *c = t->stopping ? NULL : lc_alloc_zero(1, sizeof *c);
   if (c) c->thread = t;
-  if (!c || !http_start(c) || uv_tcp_init(&t->loop, &c->tcp)) {
+  if (!c || !http_start(c) || (t->net->tls && !(c->tls = tls_new(t->net->tls, now_ms(t)))) || uv_tcp_init(&t->loop, &c->tcp)) {
     if (c) http_free(c->http);
+    if (c) tls_free(c->tls);
     lc_free(c);
     close(fd);
     atomic_fetch_sub(&t->net->n_connections, 1);

@@ -386,7 +386,9 @@ enum lc_status lc_net_start(const struct lc_net_options *o, struct lc_net **out,
   pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
   pthread_cond_init(&net->changed, &attr);
   pthread_condattr_destroy(&attr);
-  enum lc_status s = !net->listen || !net->threads ? lc_fail(err, LC_NOMEM, "out of memory") : bind_listener(net, err);
+  enum lc_status s = !net->listen || !net->threads ? lc_fail(err, LC_NOMEM, "out of memory") : LC_OK;
+  if (s == LC_OK && o->tls_cert) s = tls_server_new(o->tls_cert, o->tls_key, &net->tls, err);
+  if (s == LC_OK) s = bind_listener(net, err);
   if (s) {
     lc_net_free(net);
     return s;
@@ -457,6 +459,7 @@ void lc_net_free(struct lc_net *net) {
     lc_free(net->threads[i].slots);
   }
   lc_free(net->threads);
+  tls_server_free(net->tls);
   lc_free(net->listen);
   pthread_mutex_destroy(&net->lock);
   pthread_cond_destroy(&net->changed);

@@ -145,6 +145,7 @@ struct lc_net_handler {
 
 struct lc_net_options { /* zero means the default given here */
   const char *listen;             /* "127.0.0.1:3000", "[::1]:0", "0.0.0.0:3000"; port 0: any free port */
+  const char *tls_cert, *tls_key; /* PEM files of the certificate's chain and its key: all connections speak TLS (1.2 and later); default: none does */
   uint32_t n_threads;             /* default: processors, at most 8 */
   struct lc_net_handler handler;  /* copied */
   size_t max_body_bytes;          /* 64 MiB */

@@ -13,7 +13,7 @@
 enum { READ_BUFFER_BYTES = 256 << 10, CHUNK_KEEP_BYTES = 64 << 10, OWN_CHUNK_MIN_BYTES = 16 << 10, MAX_FREE_CHUNKS = 256 };
 
 /* One piece of output; small writes are gathered in the last piece. */
-struct chunk { struct chunk *next; struct lc_buf buf; size_t sent; uint32_t n_messages; /* that end here */ };
+struct chunk { struct chunk *next; struct lc_buf buf; size_t sent; uint32_t n_messages; /* that end here */ bool sealed; /* with TLS: as it goes over the wire */ };
 
 /* State of a connection that speaks HTTP; freed on upgrade. */
 struct http_state {
@@ -48,6 +48,7 @@ struct lc_conn {
   uv_shutdown_t shutdown_req;
   struct lc_net_thread *thread;
   void *user;
+  struct tls *tls;              /* NULL: none */
   struct http_state *http;      /* exactly one of http and ws, until the end */
   struct ws_state *ws;
   struct lc_buf in;             /* received and not consumed */
@@ -95,6 +96,7 @@ struct lc_net_thread {
 struct lc_net {
   struct lc_net_options o;
   char *listen;
+  struct tls_server *tls;       /* NULL: connections speak plainly */
   int listen_fd; uint16_t port;
   struct lc_net_thread *threads; uint32_t n_threads;
   uint32_t next_thread;         /* of the listener */
@@ -127,6 +129,18 @@ void conn_resume_listed(struct lc_net_thread *t);
 void conn_resume(struct lc_conn *c);                      /* buffered input is looked at again in this or the next turn */
 void conn_free_chunks(struct lc_net_thread *t);
 void conn_announce(struct lc_conn *c);                    /* the handler is about to hear of c: it will hear of its end */
+
+/* tls.c */
+enum tls_end { TLS_GOES_ON, TLS_CLOSED, TLS_BROKEN };
+enum lc_status tls_server_new(const char *cert, const char *key, struct tls_server **out, struct lc_error *err); /* PEM files. LC_INVALID, LC_NOMEM */
+void tls_server_free(struct tls_server *t);
+struct tls *tls_new(struct tls_server *server, int64_t now); /* NULL: out of memory */
+void tls_free(struct tls *t);
+/* Takes what has arrived; `plain` gets what it says. Afterwards there may be something to be said (tls_said). */
+enum tls_end tls_open(struct tls *t, const uint8_t *data, size_t len, void (*plain)(void *ctx, uint8_t *data, size_t len), void *ctx);
+bool tls_said(struct tls *t, struct lc_buf *out);          /* appends what is to leave; false: out of memory */
+bool tls_seal(struct tls *t, struct lc_slice plain, struct lc_buf *sealed); /* appends; false: out of memory, or nothing can be said any more */
+bool tls_close(struct tls *t, struct lc_buf *out);         /* appends the notice that no more follows, once; false: out of memory */
 
 /* http.c */
 bool http_start(struct lc_conn *c);

@@ -73,8 +73,9 @@ class Server:
         if p.returncode: raise Exception(f'lightcone {" ".join(args)}: exit {p.returncode}\n{p.stdout}{p.stderr}')
         return p.stdout
 
+    tls = None # an ssl.SSLContext: requests go by https
     def http(self, method, path, body=None, token=None, headers={}):
-        c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=120)
+        c = http.client.HTTPSConnection('localhost', self.port, timeout=120, context=self.tls) if self.tls else http.client.HTTPConnection('127.0.0.1', self.port, timeout=120)
         h = dict(headers)
         if token: h['Authorization'] = 'Bearer ' + token
         c.request(method, path, body, h)
@@ -119,9 +120,10 @@ def bstr(s):
 class Client:
     """A WebSocket client of protocol v3 (or v2). Messages are returned as (tag, payload reader)."""
 
-    def __init__(self, server, database, token=None, confirmed=True, protocol='v3.bsatn.spacetimedb'):
+    def __init__(self, server, database, token=None, confirmed=True, protocol='v3.bsatn.spacetimedb', tls=None):
         self.s = socket.create_connection(('127.0.0.1', server.port), timeout=60)
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls: self.s = tls.wrap_socket(self.s, server_hostname='localhost')
         auth = f'Authorization: Bearer {token}\r\n' if token else ''
         self.s.sendall((f'GET /v1/database/{database}/subscribe?confirmed={"true" if confirmed else "false"}&compression=None HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
                         f'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Protocol: {protocol}\r\n{auth}\r\n').encode())
