@@ -15,6 +15,7 @@ struct http_op {
   struct lc_connection_id conn;
   const struct lc_function_def *procedure; struct lc_module *module; /* running */
   unsigned version;
+  struct mcp_reply *mcp;        /* the answer is the result of a tool */
   void (*run)(struct http_op *op, struct lc_db *db, uint64_t *wait_for);
 };
 
@@ -24,9 +25,11 @@ static void op_free(struct http_op *op) {
   database_unref(op->database);
   lc_buf_free(&op->name);
   lc_buf_free(&op->body);
+  mcp_reply_free(op->mcp);
   lc_free(op);
 }
 static void finish_op(struct http_op *op, uint64_t wait_for) {
+  if (op->mcp) mcp_result(op->mcp, op->answer);
   if (!lc_buf_ok(&op->answer->body)) answer_text(op->answer, 500, "out of memory");
   server_answer(op->server, op->answer, op->database, op->confirmed ? wait_for : UINT64_MAX);
   op_free(op);
@@ -280,6 +283,23 @@ void route_schema(struct request *q, struct database *d) {
   struct http_op *op = op_new(q, schema);
   if (!op) return;
   op->version = version;
+  submit(q, d, op);
+}
+
+/* ---- for tools (routes_mcp.c) ---- */
+
+void db_tool(struct request *q, struct database *d, enum db_work work, struct lc_slice name, struct lc_slice body, bool confirmed, struct mcp_reply *mcp) {
+  static void (*const runs[])(struct http_op *, struct lc_db *, uint64_t *) = {[DB_CALL] = call, [DB_SQL] = sql, [DB_SCHEMA] = schema};
+  struct http_op *op = op_new(q, runs[work]);
+  if (!op) {
+    mcp_reply_free(mcp);
+    return;
+  }
+  op->confirmed = confirmed;
+  op->version = 9;
+  op->mcp = mcp;
+  lc_buf_slice_append(&op->name, name);
+  lc_buf_slice_append(&op->body, body);
   submit(q, d, op);
 }
 

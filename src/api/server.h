@@ -185,6 +185,15 @@ struct request {
   struct lc_auth_claims claims;
   struct lc_buf token;
 };
+/* A tool of the Model Context Protocol (routes_mcp.c): what its answer needs. */
+struct mcp_reply;
+void mcp_reply_free(struct mcp_reply *reply);
+void mcp_result(struct mcp_reply *reply, struct answer *a); /* makes the answer of the route that does the same into the tool's result */
+void route_mcp(struct request *q);                          /* of the server */
+void route_database_mcp(struct request *q, struct database *d);
+/* Does what `call`, `sql` or `schema` does, for a tool. Takes `reply`. */
+enum db_work { DB_CALL, DB_SQL, DB_SCHEMA };
+void db_tool(struct request *q, struct database *d, enum db_work work, struct lc_slice name, struct lc_slice body, bool confirmed, struct mcp_reply *reply);
 void routes_request(void *ctx, struct lc_conn *conn, const struct lc_http_request *r);
 size_t routes_body_limit(void *ctx, struct lc_conn *conn, const struct lc_http_request *r);
 void routes_closed(struct lc_conn *conn); /* HTTP connection over: ends a log follower */
