@@ -77,18 +77,44 @@ void request_json(struct request *q, uint16_t status, struct lc_buf *body) {
   answer_send(a, q->conn);
 }
 
-uint16_t routes_authenticate(struct server *s, const struct lc_http_request *r, bool mint, struct lc_auth_claims *claims, struct lc_buf *token, struct lc_error *err) {
-  struct lc_slice header = lc_http_header_get(r, "authorization"), text = {0};
+/* A request that waits for the keys of an issuer: then it is looked at once more. */
+struct later { struct lc_net_task task; struct server *server; struct lc_conn_ref conn; };
+static void run_later(struct lc_net_thread *t, struct lc_net_task *task) {
+  struct later *l = (struct later *)task;
+  struct lc_conn *c = lc_conn_from_ref(t, l->conn);
+  lc_free(l);
+  if (c) lc_http_again(c);
+}
+static void on_keys(void *arg) {
+  struct later *l = arg;
+  l->task.run = run_later;
+  lc_net_post(atomic_load(&l->server->net), l->conn.thread, &l->task);
+}
+static enum lc_status validate(struct request *q, struct lc_error *err) {
+  struct lc_auth *auth = q->server->auth;
+  enum lc_status st = lc_auth_validate(auth, lc_buf_slice(&q->token), NULL, &q->claims, err);
+  if (st != LC_PENDING) return st;
+  struct later *l = lc_alloc_zero(1, sizeof *l);
+  if (!l) return lc_fail(err, LC_NOMEM, "out of memory");
+  l->server = q->server;
+  l->conn = lc_conn_ref(q->conn);
+  st = lc_auth_validate(auth, lc_buf_slice(&q->token), &(struct lc_auth_wait){on_keys, l}, &q->claims, err);
+  if (st != LC_PENDING) lc_free(l); /* they have just come */
+  return st;
+}
+uint16_t routes_authenticate(struct request *q, bool mint, struct lc_error *err) {
+  struct lc_slice header = lc_http_header_get(q->r, "authorization"), text = {0};
   if (header.data) {
     if (lc_auth_bearer(header, &text, err) != LC_OK) return 400;
-    lc_buf_slice_append(token, text);
+    lc_buf_slice_append(&q->token, text);
   } else {
     bool found;
-    if (!routes_query(r, "token", token, &found, err)) return 400;
-    if (!found) return !mint || lc_auth_mint(s->auth, token, claims, err) == LC_OK ? 0 : 500;
+    if (!routes_query(q->r, "token", &q->token, &found, err)) return 400;
+    if (!found) return !mint || lc_auth_mint(q->server->auth, &q->token, &q->claims, err) == LC_OK ? 0 : 500;
   }
-  if (!lc_buf_ok(token)) return lc_fail(err, LC_NOMEM, "out of memory"), 500;
-  return lc_auth_validate(s->auth, lc_buf_slice(token), claims, err) == LC_OK ? 0 : 401;
+  if (!lc_buf_ok(&q->token)) return lc_fail(err, LC_NOMEM, "out of memory"), 500;
+  enum lc_status st = validate(q, err);
+  return st == LC_OK ? 0 : st == LC_PENDING ? ROUTES_LATER : st == LC_NOMEM ? 500 : 401;
 }
 
 const char *name_problem(struct lc_slice name) {
@@ -120,7 +146,8 @@ uint16_t routes_resolve(struct server *s, struct lc_slice name, struct lc_identi
 /* A token is not needed, but one that is given must be good (V in the table of spec/04 §3). */
 static void route_ping(struct request *q) {
   struct lc_error err = {0};
-  uint16_t status = routes_authenticate(q->server, q->r, false, &q->claims, &q->token, &err);
+  uint16_t status = routes_authenticate(q, false, &err);
+  if (status == ROUTES_LATER) return;
   request_text(q, status ? status : 200, status ? err.text : "");
 }
 static void route_health(struct request *q) {
@@ -159,10 +186,11 @@ static void route_public_key(struct request *q) {
   lc_buf_slice_append(&a->body, lc_auth_public_key_pem(q->server->auth));
   answer_send(a, q->conn);
 }
-/* Token required (T in the table of spec/04 §3): false when the answer has been given. */
+/* Token required (T in the table of spec/04 §3): false when the answer has been given, or the request comes again. */
 bool request_need_token(struct request *q) {
   struct lc_error err;
-  uint16_t status = routes_authenticate(q->server, q->r, false, &q->claims, &q->token, &err);
+  uint16_t status = routes_authenticate(q, false, &err);
+  if (status == ROUTES_LATER) return false;
   if (status) request_text(q, status, err.text);
   else if (!q->token.len) request_text(q, 401, "Authorization required");
   return !status && q->token.len;
@@ -373,7 +401,8 @@ static void answer_methods(struct request *q, unsigned allowed, bool options) {
 static void dispatch(struct request *q, const struct route *route) {
   struct lc_error err = {0};
   if (route->layer == L_AUTH || route->layer == L_DATABASE) {
-    uint16_t status = routes_authenticate(q->server, q->r, true, &q->claims, &q->token, &err);
+    uint16_t status = routes_authenticate(q, true, &err);
+    if (status == ROUTES_LATER) return;
     if (status) {
       request_text(q, status, err.text);
       return;

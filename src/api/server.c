@@ -592,6 +592,7 @@ static void stop(struct server *s) {
   struct lc_net *net = atomic_load(&s->net);
   atomic_store(&s->stopping, true);
   wait_for_workers(s); /* who publishes gets an answer */
+  if (s->auth) lc_auth_stop(s->auth); /* who waits for keys, too */
   if (net) lc_net_stop(net);
   runners_stop(s);
   alarms_stop(&s->alarms);

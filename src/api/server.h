@@ -199,8 +199,10 @@ size_t routes_body_limit(void *ctx, struct lc_conn *conn, const struct lc_http_r
 void routes_closed(struct lc_conn *conn); /* HTTP connection over: ends a log follower */
 /* Query parameter `key`, decoded. Absent: *found is false. False: it is there twice; *err is the text of the 400. */
 bool routes_query(const struct lc_http_request *r, const char *key, struct lc_buf *value, bool *found, struct lc_error *err);
-/* Token of a request (header, then query): 0 with *claims and *token filled (minted if there was none and `mint`), or status and text of the answer. */
-uint16_t routes_authenticate(struct server *s, const struct lc_http_request *r, bool mint, struct lc_auth_claims *claims, struct lc_buf *token, struct lc_error *err);
+/* Token of a request (header, then query): 0 with q->claims and q->token filled (minted if there was none and `mint`), or status and text of the answer. ROUTES_LATER: the keys of the
+ * token's issuer are being fetched; nothing is to be answered, the request comes again. */
+enum { ROUTES_LATER = 1 };
+uint16_t routes_authenticate(struct request *q, bool mint, struct lc_error *err);
 /* :n to an identity: 0, or status and text (400, 404 for an unknown name). */
 uint16_t routes_resolve(struct server *s, struct lc_slice name, struct lc_identity *id, struct lc_error *err);
 /* Boolean query parameter; false: *err says why it is malformed. */

@@ -1,6 +1,6 @@
 /* The face of auth/: the server's signing key, tokens for identities, and their validation (spec/04 §4, spec/01 §6.2, spec/07 §14.1).
  *
- * Threads: a `struct lc_auth` is immutable after opening except for its cache of validated tokens, which has its own lock; every
+ * Threads: a `struct lc_auth` is immutable after opening except for its caches of validated tokens and of issuers' keys, which have locks of their own; every
  * function here may be called from any thread. Ownership: claims hold one reference on their payload until lc_auth_claims_release.
  */
 #ifndef LC_AUTH_H
@@ -58,10 +58,12 @@ enum lc_status lc_auth_mint(const struct lc_auth *auth, struct lc_buf *token, st
 /* The claims of a validated token, re-signed with the local key and expiring in 60 s; extra claims are kept (spec/04 §3.13). */
 enum lc_status lc_auth_websocket_token(const struct lc_auth *auth, const struct lc_auth_claims *claims, struct lc_buf *token, struct lc_error *err);
 
-/* Validates a client token by spec/04 §4.3: local key first whatever the issuer, else the error of the local issuer, else OpenID discovery
- * (not offered yet: "Error fetching public key for issuer X"). Returns LC_DENIED with the text for the 401 body, LC_NOMEM, or LC_OK with
- * *out filled. Recently validated tokens cost one hash look-up. */
-enum lc_status lc_auth_validate(struct lc_auth *auth, struct lc_slice token, struct lc_auth_claims *out, struct lc_error *err);
+/* Validates a client token by spec/04 §4.3: local key first whatever the issuer, else the error of the local issuer, else with the keys of the issuer it names (OpenID discovery).
+ * Returns LC_DENIED with the text for the 401 body, LC_NOMEM, or LC_OK with *out filled. Recently validated tokens cost one hash look-up. LC_PENDING: the issuer's keys are being
+ * fetched; `wait` (NULL: nobody) is told once, on any thread, when to ask again. */
+struct lc_auth_wait { void (*done)(void *arg); void *arg; };
+enum lc_status lc_auth_validate(struct lc_auth *auth, struct lc_slice token, const struct lc_auth_wait *wait, struct lc_auth_claims *out, struct lc_error *err);
+void lc_auth_stop(struct lc_auth *auth); /* nothing is fetched any more, and all who wait are told */
 /* Value of an `Authorization` header → the token in it (points into `header`). LC_INVALID with "Authorization is invalid: malformed token"
  * for anything but a Bearer token: the 400 of spec/04 §4.1. */
 enum lc_status lc_auth_bearer(struct lc_slice header, struct lc_slice *token, struct lc_error *err);

@@ -124,6 +124,10 @@ static enum lc_status finish(EVP_PKEY *key, const struct lc_env *env, struct lc_
   auth->env = env;
   auth->key = key;
   auth_cache_init(&auth->cache);
+  if (!auth_issuers_init(auth)) {
+    lc_auth_free(auth);
+    return lc_fail(err, LC_NOMEM, "out of memory for the keys of issuers");
+  }
   *out = auth;
   return LC_OK;
 }
@@ -198,11 +202,14 @@ enum lc_status lc_auth_open_dir(const char *dir, bool create, const struct lc_en
 
 void lc_auth_free(struct lc_auth *auth) {
   if (!auth) return;
+  auth_issuers_free(auth);
   auth_cache_free(&auth->cache);
   EVP_PKEY_free(auth->key);
   lc_buf_free(&auth->public_pem);
   lc_free(auth);
 }
+
+void lc_auth_stop(struct lc_auth *auth) { auth_issuers_stop(auth); }
 
 struct lc_slice lc_auth_public_key_pem(const struct lc_auth *auth) { return lc_buf_slice(&auth->public_pem); }
 
@@ -242,13 +249,14 @@ static uint8_t *raw_to_der(const uint8_t raw[AUTH_SIGNATURE_BYTES], size_t *len)
   return der;
 }
 
-bool auth_verify_es256(const struct lc_auth *auth, struct lc_slice message, struct lc_slice signature) {
+bool auth_verify_es256(const struct lc_auth *auth, struct lc_slice message, struct lc_slice signature) { return auth_verify_with(auth->key, message, signature); }
+bool auth_verify_with(EVP_PKEY *key, struct lc_slice message, struct lc_slice signature) {
   if (signature.len != AUTH_SIGNATURE_BYTES) return false;
   size_t der_len = 0;
   uint8_t *der = raw_to_der(signature.data, &der_len);
   if (!der) return false;
   EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-  bool ok = ctx && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, auth->key) == 1 && EVP_DigestVerify(ctx, der, der_len, message.data, message.len) == 1;
+  bool ok = ctx && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 && EVP_DigestVerify(ctx, der, der_len, message.data, message.len) == 1;
   EVP_MD_CTX_free(ctx);
   OPENSSL_free(der);
   if (!ok) ERR_clear_error();

@@ -6,6 +6,8 @@
 #include "auth_internal.h"
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
 
 static const char header_json[] = "{\"typ\":\"JWT\",\"alg\":\"ES256\"}";
 
@@ -175,11 +177,13 @@ struct parsed {
   struct lc_slice signed_part, signature_text;
   struct lc_buf payload, signature;
   json_t *claims; /* object */
+  char *key_id;   /* NULL: none */
   bool is_es256;
 };
 
 static void parsed_free(struct parsed *p) {
   json_decref(p->claims);
+  free(p->key_id);
   lc_buf_free(&p->payload);
   lc_buf_free(&p->signature);
 }
@@ -201,7 +205,7 @@ static enum lc_status check_algorithm(const json_t *header, bool *is_es256, stru
   return lc_fail(err, LC_DENIED, "Invalid token: JSON error: unknown variant `%.64s`, expected ES256 or RS256", name);
 }
 
-static enum lc_status parse_header(struct lc_slice text, bool *is_es256, struct lc_error *err) {
+static enum lc_status parse_header(struct lc_slice text, bool *is_es256, char **key_id, struct lc_error *err) {
   struct lc_buf bytes = {0};
   json_error_t error;
   enum lc_status status;
@@ -212,6 +216,8 @@ static enum lc_status parse_header(struct lc_slice text, bool *is_es256, struct 
     if (!header) status = json_error(err, &error);
     else if (!json_is_object(header)) status = lc_fail(err, LC_DENIED, "Invalid token: JSON error: invalid type, expected a header object");
     else status = check_algorithm(header, is_es256, err);
+    const char *id = json_string_value(json_object_get(header, "kid"));
+    if (id && !(*key_id = strdup(id))) status = lc_fail(err, LC_NOMEM, "out of memory");
     json_decref(header);
   }
   lc_buf_free(&bytes);
@@ -230,7 +236,7 @@ static enum lc_status parse(struct lc_slice token, struct parsed *p, struct lc_e
     start = i + 1;
   }
   if (n != 3) return lc_fail(err, LC_DENIED, "Invalid token: InvalidToken");
-  enum lc_status status = parse_header(parts[0], &p->is_es256, err);
+  enum lc_status status = parse_header(parts[0], &p->is_es256, &p->key_id, err);
   if (status != LC_OK) return status;
   p->signed_part = lc_slice(token.data, parts[0].len + 1 + parts[1].len);
   p->signature_text = parts[2];
@@ -316,33 +322,37 @@ static enum lc_status validate_local(const struct lc_auth *auth, struct parsed *
   return read_claims(auth, p, out, err);
 }
 
-/* Steps 2 and 3 of spec/04 §4.3: the token is not (validly) ours, so what is said depends on who is named as its issuer. */
-static enum lc_status refuse(struct parsed *p, const struct lc_error *local, struct lc_error *err) {
+/* Steps 2 and 3 of spec/04 §4.3: the token is not (validly) ours, so it depends on who is named as its issuer. */
+static enum lc_status validate_foreign(struct lc_auth *auth, struct parsed *p, const struct lc_error *local, const struct lc_auth_wait *wait, struct lc_auth_claims *out, struct lc_error *err) {
   struct lc_slice issuer;
   enum lc_status status = parse_claims(p, err);
   if (status == LC_OK) status = string_claim(p->claims, "iss", &issuer, err);
   if (status != LC_OK) return status;
   if (lc_slice_eq_str(issuer, LC_AUTH_ISSUER) || lc_slice_eq_str(issuer, LC_AUTH_IDC_ISSUER)) return lc_fail(err, LC_DENIED, "%s", local->text);
-  return lc_fail(err, LC_DENIED, "Error fetching public key for issuer %.*s", (int)(issuer.len < 1024 ? issuer.len : 1024), (const char *)issuer.data);
+  bool is_url = issuer.len <= LC_AUTH_NAME_MAX_BYTES && !memchr(issuer.data, 0, issuer.len) && (strncasecmp((const char *)issuer.data, "https://", 8) == 0 || strncasecmp((const char *)issuer.data, "http://", 7) == 0);
+  if (!is_url) return lc_fail(err, LC_DENIED, "Error fetching public key for issuer %.*s", (int)(issuer.len < 1024 ? issuer.len : 1024), (const char *)issuer.data);
+  status = auth_issuer_verify(auth, (const char *)issuer.data, p->key_id, p->is_es256, p->signed_part, lc_buf_slice(&p->signature), wait, err); /* jansson's strings end with NUL */
+  return status == LC_OK ? read_claims(auth, p, out, err) : status;
 }
 
-enum lc_status lc_auth_validate(struct lc_auth *auth, struct lc_slice token, struct lc_auth_claims *out, struct lc_error *err) {
+enum lc_status lc_auth_validate(struct lc_auth *auth, struct lc_slice token, const struct lc_auth_wait *wait, struct lc_auth_claims *out, struct lc_error *err) {
   uint8_t hash[32];
   struct parsed p = {0};
   struct lc_error local = {0};
+  int64_t now = auth->env->monotonic_ns(auth->env->ctx) / 1000000000;
   *out = (struct lc_auth_claims){0};
   if (token.len > LC_AUTH_TOKEN_MAX_BYTES) return lc_fail(err, LC_DENIED, "Invalid token: InvalidToken");
   lc_blake3(token, hash);
-  if (auth_cache_get(&auth->cache, hash, out)) {
+  if (auth_cache_get(&auth->cache, hash, now, out)) {
     if (!expired(auth, out)) return LC_OK;
     lc_auth_claims_release(out);
   }
   enum lc_status status = parse(token, &p, err);
   if (status == LC_OK) {
     status = validate_local(auth, &p, out, &local);
-    if (status == LC_OK) auth_cache_put(&auth->cache, hash, out);
-    else if (status == LC_DENIED) status = refuse(&p, &local, err);
-    else status = lc_fail(err, status, "%s", local.text);
+    if (status == LC_OK) auth_cache_put(&auth->cache, hash, out, 0);
+    else if (status != LC_DENIED) status = lc_fail(err, status, "%s", local.text);
+    else if ((status = validate_foreign(auth, &p, &local, wait, out, err)) == LC_OK) auth_cache_put(&auth->cache, hash, out, now + AUTH_REFRESH_S);
   }
   parsed_free(&p);
   return status;

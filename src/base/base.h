@@ -38,6 +38,7 @@ enum lc_status {
   LC_TRAP,        /* module code trapped */
   LC_CONFLICT,    /* the state does not allow it now */
   LC_CLOSED,      /* the other side or the object is gone */
+  LC_PENDING,     /* not known yet: it must be fetched first */
 };
 
 /* Text for a person: what failed, with which input, what to do. Filled by the function that fails. */

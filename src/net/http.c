@@ -183,6 +183,18 @@ static void dispatch(struct lc_conn *c) {
   }
 }
 
+void lc_http_again(struct lc_conn *c) {
+  struct http_state *h = c->http;
+  const struct lc_net_handler *handler = &c->thread->net->o.handler;
+  struct lc_http_header headers[LC_NET_MAX_HEADERS];
+  struct lc_http_request r;
+  if (!h || !h->pending || h->streaming || c->state != CONN_OPEN) return;
+  view(h, headers, &r);
+  r.is_http_1_0 = h->is_http_1_0;
+  if (h->upgrade) handler->on_upgrade(handler->ctx, c, &r);
+  else handler->on_request(handler->ctx, c, &r);
+}
+
 size_t http_feed(struct lc_conn *c, uint8_t *data, size_t len) {
   struct http_state *h = c->http;
   if (h->pending) return 0;

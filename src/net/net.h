@@ -69,6 +69,8 @@ void lc_conn_finish(struct lc_conn *c);
 /* Back-pressure: stops or resumes reading from the socket. Not counted; resuming delivers what is buffered from the next turn on. */
 void lc_conn_pause(struct lc_conn *c, bool paused);
 
+/* Hands the pending request of c to the handler once more, as it came: for one that could not be answered before something else was known. On c's thread. */
+void lc_http_again(struct lc_conn *c);
 /* Answers the pending request of c: exactly one answer per on_request or on_upgrade, in the call or later. Ignored when nothing is pending. */
 void lc_http_respond(struct lc_conn *c, const struct lc_http_response *r);
 /* The same from any thread; everything in *r is copied. A connection that has ended is harmless. LC_NOMEM possible. */

@@ -36,6 +36,7 @@ static const struct lc_env env = {NULL, fake_now, fake_monotonic, fake_random};
 static struct lc_auth *open_memory(void) {
   struct lc_auth *auth = NULL;
   assert_int_equal(lc_auth_open_memory(&env, &auth, NULL), LC_OK);
+  lc_auth_stop(auth); /* no issuer can be reached here; tests/e2e/oidc.py has one */
   return auth;
 }
 static int setup(void **state) {
@@ -66,7 +67,7 @@ static void craft(struct lc_auth *auth, const char *header, struct lc_slice payl
 static void expect_denied(struct lc_auth *auth, struct lc_slice token, const char *text) {
   struct lc_auth_claims claims;
   struct lc_error err = {0};
-  assert_int_equal(lc_auth_validate(auth, token, &claims, &err), LC_DENIED);
+  assert_int_equal(lc_auth_validate(auth, token, NULL, &claims, &err), LC_DENIED);
   assert_int_equal(err.status, LC_DENIED);
   if (text && strcmp(err.text, text) != 0 && !(text[strlen(text) - 1] == ' ' && strncmp(err.text, text, strlen(text)) == 0)) fail_msg("got \"%s\", want \"%s\"", err.text, text);
   assert_null(claims.payload); /* nothing of a refused token is left */
@@ -81,7 +82,7 @@ static void expect_payload(struct lc_auth *auth, const char *payload, const char
   } else {
     struct lc_auth_claims claims;
     struct lc_error err = {0};
-    if (lc_auth_validate(auth, lc_buf_slice(&token), &claims, &err) != LC_OK) fail_msg("%s: %s", payload, err.text);
+    if (lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, &err) != LC_OK) fail_msg("%s: %s", payload, err.text);
     struct lc_slice seen = lc_auth_payload(&claims);
     assert_true(lc_slice_eq_str(seen, payload)); /* as presented, byte by byte */
     lc_auth_claims_release(&claims);
@@ -222,7 +223,7 @@ static void test_round_trip(void **state) {
   part(lc_buf_slice(&token), 2, &text);
   assert_int_equal(text.len, 64);
   for (int round = 0; round < 3; round++) { /* the second time from the cache */
-    assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), &claims, NULL), LC_OK);
+    assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, NULL), LC_OK);
     expect_identity(&claims.identity, ALICE_HEX);
     assert_string_equal(claims.issuer, "localhost");
     assert_string_equal(claims.subject, "alice");
@@ -240,7 +241,7 @@ static void test_round_trip(void **state) {
 
   lc_buf_clear(&token); /* with expiry, quotes and other scripts in the subject */
   assert_int_equal(lc_auth_sign(auth, lc_slice_str("https://i/"), lc_slice_str("a\"\\\n\xd0\x9c"), 30, &token, NULL, NULL), LC_OK);
-  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), &claims, NULL), LC_OK);
+  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, NULL), LC_OK);
   assert_string_equal(claims.subject, "a\"\\\n\xd0\x9c");
   assert_true(claims.has_expiry);
   assert_int_equal(claims.expires_at_s, 1700000030);
@@ -297,7 +298,7 @@ static void test_names(void **state) {
   assert_int_equal(token.len, 0);
   struct lc_auth_claims claims;
   assert_int_equal(lc_auth_sign(auth, lc_slice(name, 128), lc_slice(name, 128), 0, &token, NULL, &err), LC_OK);
-  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), &claims, &err), LC_OK);
+  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, &err), LC_OK);
   assert_int_equal(strlen(claims.issuer), 128);
   lc_auth_claims_release(&claims);
   lc_buf_free(&token);
@@ -345,12 +346,12 @@ static void test_expiry(void **state) {
   struct lc_auth_claims claims;
   assert_int_equal(lc_auth_sign(auth, lc_slice_str("localhost"), lc_slice_str("alice"), 100, &token, NULL, NULL), LC_OK);
   clock_s += 160; /* the last second of the leeway; this puts the token into the cache */
-  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), &claims, NULL), LC_OK);
+  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, NULL), LC_OK);
   lc_auth_claims_release(&claims);
   clock_s += 1; /* so the cached answer must not be given any more */
   expect_denied(auth, lc_buf_slice(&token), "Invalid token: ExpiredSignature");
   clock_s -= 161;
-  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), &claims, NULL), LC_OK);
+  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, NULL), LC_OK);
   lc_auth_claims_release(&claims);
   expect_payload(auth, "{\"sub\":\"a\",\"iss\":\"localhost\",\"iat\":1,\"exp\":9223372036854775807}", NULL);
   expect_payload(auth, "{\"sub\":\"a\",\"iss\":\"localhost\",\"iat\":1,\"exp\":9223372036854775808}", "Invalid token: JSON error: ");
@@ -436,7 +437,7 @@ static void test_tampering(void **state) { /* no single changed character is acc
   }
   for (size_t n = 0; n < token.len; n++) expect_denied(auth, lc_slice(token.data, n), NULL);
   struct lc_auth_claims claims;
-  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), &claims, NULL), LC_OK);
+  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, NULL), LC_OK);
   lc_auth_claims_release(&claims);
   static const char *const tails[] = {"A", "AA", "AAA", ".", "=", " ", "\n", ".AA"};
   size_t len = token.len;
@@ -470,7 +471,7 @@ static void test_shapes(void **state) {
       expect_denied(auth, lc_buf_slice(&token), "Invalid token: InvalidToken");
       continue;
     }
-    assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), &claims, NULL), LC_OK);
+    assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, NULL), LC_OK);
     lc_auth_claims_release(&claims);
     accepted = token.len;
   }
@@ -501,7 +502,7 @@ static void test_random_bytes(void **state) {
       lc_buf_append(&bytes, from->data, from->len);
       for (int k = 0; k < 1 + round % 3; k++) bytes.data[next() % bytes.len] = (uint8_t)(next() | 0x80);
     }
-    assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&bytes), &claims, NULL), LC_DENIED);
+    assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&bytes), NULL, &claims, NULL), LC_DENIED);
     assert_int_equal(lc_auth_idc_verify(auth, lc_buf_slice(&bytes), &b, &sender, NULL), LC_DENIED);
     struct lc_slice token;
     lc_auth_bearer(lc_buf_slice(&bytes), &token, NULL);
@@ -533,7 +534,7 @@ static void test_websocket_token(void **state) { /* spec/04 §3.13 */
   struct lc_auth_claims claims, again;
   craft(auth, HEADER,
         lc_slice_str("{\"roles\":[\"a\",{\"b\":null}],\"exp\":1800000000,\"iss\":\"https://auth.example\",\"sub\":\"alice\",\"iat\":5,\"aud\":\"app\",\"na\xc3\xafve/\":\"\\u20ac\\\"\",\"n\":-7}"), &token);
-  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), &claims, NULL), LC_OK);
+  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&token), NULL, &claims, NULL), LC_OK);
   clock_s += 1000;
   assert_int_equal(lc_auth_websocket_token(auth, &claims, &short_lived, NULL), LC_OK);
   part(lc_buf_slice(&short_lived), 1, &text);
@@ -544,7 +545,7 @@ static void test_websocket_token(void **state) { /* spec/04 §3.13 */
            "\"roles\":[\"a\",{\"b\":null}],\"na\xc3\xafve/\":\"\xe2\x82\xac\\\"\",\"n\":-7}",
            hex);
   assert_string_equal((char *)text.data, want);
-  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&short_lived), &again, NULL), LC_OK);
+  assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&short_lived), NULL, &again, NULL), LC_OK);
   assert_memory_equal(&again.identity, &claims.identity, sizeof again.identity);
   assert_true(again.has_expiry);
   assert_int_equal(again.expires_at_s, 1700001060);
@@ -673,7 +674,7 @@ static void test_key_files(void **state) {
   assert_true(lc_slice_eq(lc_buf_slice(&public_pem), lc_auth_public_key_pem(auth)));
   assert_int_equal(lc_auth_open_dir(s.dir, true, &env, &again, NULL), LC_OK); /* the same pair, not a new one */
   assert_int_equal(lc_auth_mint(auth, &token, NULL, NULL), LC_OK);
-  assert_int_equal(lc_auth_validate(again, lc_buf_slice(&token), &claims, NULL), LC_OK);
+  assert_int_equal(lc_auth_validate(again, lc_buf_slice(&token), NULL, &claims, NULL), LC_OK);
   lc_auth_claims_release(&claims);
   lc_auth_free(again);
   lc_auth_free(auth);
@@ -768,7 +769,7 @@ static void test_cache(void **state) { /* more tokens than it has room for, each
     for (int k = 0; k < TOKENS; k++) {
       int i = round == 1 ? TOKENS - 1 - k : k;
       snprintf(subject, sizeof subject, "s%d", i);
-      assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&tokens[i]), &claims, NULL), LC_OK);
+      assert_int_equal(lc_auth_validate(auth, lc_buf_slice(&tokens[i]), NULL, &claims, NULL), LC_OK);
       assert_string_equal(claims.subject, subject);
       lc_auth_claims_release(&claims);
     }
@@ -778,15 +779,15 @@ static void test_cache(void **state) { /* more tokens than it has room for, each
   auth_cache_init(&cache);
   one.payload = lc_shared_new(lc_slice_str("{}"));
   uint8_t hashes[3][32] = {{[31] = 1}, {[31] = 2}, {[31] = 3}};
-  auth_cache_put(&cache, hashes[0], &one);
-  auth_cache_put(&cache, hashes[1], &one);
-  auth_cache_put(&cache, hashes[1], &one); /* twice is once */
-  assert_true(auth_cache_get(&cache, hashes[0], &claims));
+  auth_cache_put(&cache, hashes[0], &one, 0);
+  auth_cache_put(&cache, hashes[1], &one, 0);
+  auth_cache_put(&cache, hashes[1], &one, 0); /* twice is once */
+  assert_true(auth_cache_get(&cache, hashes[0], 0, &claims));
   lc_auth_claims_release(&claims);
-  auth_cache_put(&cache, hashes[2], &one);
-  assert_false(auth_cache_get(&cache, hashes[1], &claims));
+  auth_cache_put(&cache, hashes[2], &one, 0);
+  assert_false(auth_cache_get(&cache, hashes[1], 0, &claims));
   for (int i = 0; i < 3; i += 2) {
-    assert_true(auth_cache_get(&cache, hashes[i], &claims));
+    assert_true(auth_cache_get(&cache, hashes[i], 0, &claims));
     lc_auth_claims_release(&claims);
   }
   auth_cache_free(&cache);
@@ -799,7 +800,7 @@ static void *validate_many(void *arg) {
   struct thread_work *w = arg;
   for (int i = 0; i < 400; i++) {
     struct lc_auth_claims claims;
-    if (lc_auth_validate(w->auth, lc_buf_slice(&w->tokens[i % 8]), &claims, NULL) != LC_OK) w->failures++;
+    if (lc_auth_validate(w->auth, lc_buf_slice(&w->tokens[i % 8]), NULL, &claims, NULL) != LC_OK) w->failures++;
     else if (claims.subject[0] != 'a' + i % 8) w->failures++;
     lc_auth_claims_release(&claims);
   }
