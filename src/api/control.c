@@ -32,7 +32,10 @@ struct control *control_open(const char *data_dir, struct lc_error *err) {
     return NULL;
   }
   pthread_mutex_init(&c->lock, NULL);
-  if (data_dir) snprintf(path, sizeof path, "%s/control.sqlite3", data_dir);
+  if (data_dir && folder_control_path(data_dir, path, err) != LC_OK) {
+    control_close(c);
+    return NULL;
+  }
   if (sqlite3_open(path, &c->db) != SQLITE_OK || sqlite3_exec(c->db, schema_sql, NULL, NULL, NULL) != SQLITE_OK) {
     lc_fail(err, LC_IO, "cannot open the control database %s: %s", path, sqlite3_errmsg(c->db));
     control_close(c);

@@ -213,8 +213,7 @@ enum lc_status lc_server_check(const char *dir, void (*report)(void *ctx, bool i
     check_replica(c, dir, NULL);
   } else {
     struct control *control = NULL;
-    snprintf(path, sizeof path, "%s/control.sqlite3", dir);
-    if (stat(path, &st) != 0) status = lc_fail(err, LC_NOT_FOUND, "%s is neither a data folder (it has no control.sqlite3) nor a replica folder (it has no clog)", dir);
+    if (!folder_has_control(dir)) status = lc_fail(err, LC_NOT_FOUND, "%s is neither a data folder (it has no control-db) nor a replica folder (it has no clog)", dir);
     if (status == LC_OK) status = server_take_lock(dir, &lock, err);
     if (status == LC_OK && !(control = control_open(dir, err))) status = err->status;
     if (status == LC_OK) status = control_each(control, NULL, on_row, c, err);

@@ -152,7 +152,7 @@ static void route_ping(struct request *q) {
 }
 static void route_health(struct request *q) {
   struct lc_buf b = {0};
-  lc_buf_str(&b, "{\"nodes\":[0],\"package_name\":\"spacetimedb-client-api\",\"schedulable\":true,\"version\":\"2.14.0\"}");
+  lc_buf_str(&b, "{\"nodes\":[0],\"package_name\":\"spacetimedb-client-api\",\"schedulable\":true,\"version\":\"" SERVER_VERSION "\"}");
   request_json(q, 200, &b);
 }
 

@@ -185,7 +185,7 @@ static void call_tool(struct request *q, const char *id, const json_t *params, s
 static void initialize(struct request *q, const char *id) {
   struct lc_buf b = {0};
   head(&b, id);
-  lc_buf_str(&b, "\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"spacetimedb\",\"version\":\"2.14.0\"}}}");
+  lc_buf_str(&b, "\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"spacetimedb\",\"version\":\"" SERVER_VERSION "\"}}}");
   request_json(q, 200, &b);
 }
 static void serve(struct request *q, struct database *d) {

@@ -491,58 +491,15 @@ static void on_close(void *ctx, struct lc_conn *c) {
 
 /* ---- start and stop ---- */
 
-static enum lc_status make_dir(const char *dir, struct lc_error *err) {
-  char part[4096];
-  size_t n = strlen(dir);
-  if (n >= sizeof part) return lc_fail(err, LC_LIMIT, "folder name is too long: %s", dir);
-  for (size_t i = 1; i <= n; i++) {
-    if (dir[i] && dir[i] != '/') continue;
-    memcpy(part, dir, i);
-    part[i] = 0;
-    if (mkdir(part, 0755) && errno != EEXIST) return lc_fail(err, LC_IO, "cannot create folder %s: %s", part, strerror(errno));
-  }
-  return LC_OK;
-}
-
-/* One server per data folder: spacetime.pid is held locked, has our process id in it and goes at a clean stop (spec/04 §6.4). */
-enum lc_status server_take_lock(const char *data_dir, int *lock, struct lc_error *err) {
-  char path[4096], text[32];
-  struct stat held, there;
-  snprintf(path, sizeof path, "%s/spacetime.pid", data_dir);
-  for (;;) {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0) return lc_fail(err, LC_IO, "cannot open %s: %s", path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      ssize_t n = errno == EWOULDBLOCK ? pread(fd, text, sizeof text - 1, 0) : 0;
-      text[n > 0 ? n : 0] = 0;
-      close(fd);
-      return lc_fail(err, LC_CONFLICT, "cannot take lock on database; spacetime.pid already exists (owned by pid %.20s)", n > 0 ? text : "unknown");
-    }
-    if (fstat(fd, &held) == 0 && stat(path, &there) == 0 && held.st_ino == there.st_ino && held.st_dev == there.st_dev) {
-      int n = snprintf(text, sizeof text, "%ld", (long)getpid());
-      if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n) lc_log(LC_LOG_WARN, "cannot write %s: %s", path, strerror(errno));
-      *lock = fd;
-      return LC_OK;
-    }
-    close(fd); /* its last holder has just removed it: take the new one */
-  }
-}
-void server_give_lock(const char *data_dir, int lock) {
-  if (lock < 0) return;
-  char path[4096];
-  snprintf(path, sizeof path, "%s/spacetime.pid", data_dir);
-  unlink(path);
-  close(lock);
-}
-
 static enum lc_status start(struct server *s, struct lc_error *err) {
   const struct lc_server_options *o = &s->options;
   enum lc_status st = LC_OK;
   if (o->data_dir) {
     char replicas[4096];
     snprintf(replicas, sizeof replicas, "%s%s", o->data_dir, o->in_memory ? "" : "/replicas");
-    st = make_dir(replicas, err);
+    st = folder_make(replicas, err);
     if (st == LC_OK) st = server_take_lock(o->data_dir, &s->lock_fd, err);
+    if (st == LC_OK) st = folder_metadata(o->data_dir, err);
   }
   if (st == LC_OK) {
     if (o->jwt_priv_key_path) st = lc_auth_open(o->jwt_priv_key_path, o->jwt_pub_key_path, true, &lc_env_system, &s->auth, err);

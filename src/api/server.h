@@ -121,8 +121,16 @@ void server_wake(struct database *d);
 bool database_ref_unless_closing(struct database *d); /* false: its last reference has gone */
 
 /* The lock of a data folder, for one process at a time: LC_CONFLICT. give: lock < 0 is allowed. */
-enum lc_status server_take_lock(const char *data_dir, int *lock, struct lc_error *err);
+/* ---- the data folder (folder.c; spec/04 §6.4) ---- */
+#define SERVER_VERSION "2.14.0" /* of the protocol generation offered; in metadata.toml, too */
+enum lc_status server_take_lock(const char *data_dir, int *lock, struct lc_error *err); /* LC_CONFLICT: another process has it */
 void server_give_lock(const char *data_dir, int lock);
+enum lc_status folder_make(const char *dir, struct lc_error *err); /* with the folders above it; their names are durable */
+/* Reads metadata.toml, or writes it where there is none. LC_UNSUPPORTED: the folder is of another edition or of a version that this one does not read. */
+enum lc_status folder_metadata(const char *data_dir, struct lc_error *err);
+/* Where the control database is; the file of an earlier version is moved there. The lock is held. */
+enum lc_status folder_control_path(const char *data_dir, char path[4096], struct lc_error *err);
+bool folder_has_control(const char *data_dir);
 
 /* alarms.c */
 void alarms_set(struct database *d, int64_t at_us); /* replaces what was set; INT64_MAX: none. Any thread */

@@ -333,7 +333,40 @@ def confirmed_order():
         if failed: raise Exception(failed[0])
 
 
+def data_folder():
+    """What a data folder says of itself, who may open it, and the move of an earlier version's control database, whatever was still in its log."""
+    with Server() as s:
+        token = s.identity()['token']
+        s.publish('d', module('e2e-2.14'), token)
+        meta = s.data + '/metadata.toml'
+        text = open(meta).read()
+        assert text.startswith('#') and '\nversion = "2.14.0"\nedition = "standalone"\n' in text
+        assert open(s.data + '/spacetime.pid').read() == str(s.process.pid)
+        s.kill() # with a log of the control database that nobody has put into it
+        for name in os.listdir(s.data + '/control-db'): os.rename(f'{s.data}/control-db/{name}', f'{s.data}/{name}')
+        os.rmdir(s.data + '/control-db')
+        assert os.path.getsize(s.data + '/control.sqlite3-wal') > 0
+        s.start()
+        assert not [n for n in os.listdir(s.data) if n.startswith('control.sqlite3')] and s.call('d', 'append_log', 1, 'x', token=token)[0] == 200
+        s.stop()
+        def refused(new, part):
+            with open(meta, 'w') as f: f.write(new)
+            p = subprocess.run([BINARY, 'start', '--listen-addr', '127.0.0.1:0', '--data-dir', s.data], capture_output=True, text=True, timeout=60)
+            assert p.returncode != 0 and meta in p.stdout + p.stderr and part in p.stdout + p.stderr, p
+        refused(text.replace('standalone', 'cloud'), 'edition `cloud`')
+        refused(text.replace('2.14.0', '2.15.0'), 'version 2.15.0')
+        refused(text.replace('2.14.0', '99.0.0'), 'version 99.0.0')
+        refused(text.replace('2.14.0', 'x'), 'no version')
+        refused('', 'are expected')
+        for older in '1.12.0', '2.8.3':
+            with open(meta, 'w') as f: f.write(text.replace('2.14.0', older))
+            s.start()
+            assert open(meta).read() == text
+            s.stop()
+        s.start()
+
+
 if __name__ == '__main__':
     import sys
-    tests = [names, energy, locks_and_deletion, deleted_while_reset, changes_under_load, come_back, damaged_files, clean_stop, confirmed_order]
+    tests = [names, energy, locks_and_deletion, deleted_while_reset, changes_under_load, come_back, damaged_files, clean_stop, confirmed_order, data_folder]
     main([t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]])

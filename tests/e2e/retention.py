@@ -81,7 +81,7 @@ def in_memory():
         identity = s.publish('m', module('e2e-2.14'), token)
         def files_there():
             found = {os.path.relpath(os.path.join(d, f), s.data) for d, _, names in os.walk(s.data) for f in names}
-            return {f for f in found if not f.startswith(('control.sqlite3', 'compiled/', 'id_ecdsa', 'spacetime.pid'))}
+            return {f for f in found if not f.startswith(('control-db/', 'compiled/', 'id_ecdsa', 'spacetime.pid', 'metadata.toml', 'config.toml', 'logs/'))}
         work(s, token, 'm', 0, 100)
         start = time.time()
         c = Client(s, 'm', token, confirmed=True)
