@@ -114,7 +114,7 @@ uint16_t routes_authenticate(struct request *q, bool mint, struct lc_error *err)
   }
   if (!lc_buf_ok(&q->token)) return lc_fail(err, LC_NOMEM, "out of memory"), 500;
   enum lc_status st = validate(q, err);
-  return st == LC_OK ? 0 : st == LC_PENDING ? ROUTES_LATER : st == LC_NOMEM ? 500 : 401;
+  return st == LC_OK ? 0 : st == LC_PENDING ? ROUTES_LATER : st == LC_NOMEM ? 500 : st == LC_CONFLICT ? 503 : 401;
 }
 
 const char *name_problem(struct lc_slice name) {

@@ -60,10 +60,10 @@ enum lc_status lc_auth_websocket_token(const struct lc_auth *auth, const struct 
 
 /* Validates a client token by spec/04 §4.3: local key first whatever the issuer, else the error of the local issuer, else with the keys of the issuer it names (OpenID discovery).
  * Returns LC_DENIED with the text for the 401 body, LC_NOMEM, or LC_OK with *out filled. Recently validated tokens cost one hash look-up. LC_PENDING: the issuer's keys are being
- * fetched; `wait` (NULL: nobody) is told once, on any thread, when to ask again. */
+ * fetched; `wait` (NULL: nobody) is told once, on any thread, when to ask again. LC_CONFLICT with the same text: they would have to be, but too many are. Never waits itself. */
 struct lc_auth_wait { void (*done)(void *arg); void *arg; };
 enum lc_status lc_auth_validate(struct lc_auth *auth, struct lc_slice token, const struct lc_auth_wait *wait, struct lc_auth_claims *out, struct lc_error *err);
-void lc_auth_stop(struct lc_auth *auth); /* nothing is fetched any more, and all who wait are told */
+void lc_auth_stop(struct lc_auth *auth); /* nothing is fetched any more, and all who wait are told; blocks for a second or so */
 /* Value of an `Authorization` header → the token in it (points into `header`). LC_INVALID with "Authorization is invalid: malformed token"
  * for anything but a Bearer token: the 400 of spec/04 §4.1. */
 enum lc_status lc_auth_bearer(struct lc_slice header, struct lc_slice *token, struct lc_error *err);

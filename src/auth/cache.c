@@ -1,7 +1,8 @@
 /* Recently validated tokens by the hash of their text: a reconnecting client costs a look-up instead of a signature check.
  *
  * Two-way sets, the least recently used of the two is replaced, so memory is bounded by AUTH_CACHE_SETS * AUTH_CACHE_WAYS entries.
- * Only tokens that were found valid enter; expiry is checked by the caller at each use. Called by token.c from any thread.
+ * Only tokens that were found valid enter; expiry is checked by the caller at each use. A foreign
+ * issuer's stays as long as its keys are fresh. Called by token.c from any thread.
  */
 #include "auth_internal.h"
 
@@ -25,13 +26,13 @@ static struct auth_cache_entry **set_of(struct auth_cache *cache, const uint8_t 
   return cache->entries[word % AUTH_CACHE_SETS];
 }
 
-bool auth_cache_get(struct auth_cache *cache, const uint8_t hash[32], int64_t now_s, struct lc_auth_claims *out) {
+bool auth_cache_get(struct auth_cache *cache, const uint8_t hash[32], int64_t now_ns, struct lc_auth_claims *out) {
   bool found = false;
   pthread_mutex_lock(&cache->lock);
   struct auth_cache_entry **set = set_of(cache, hash);
   for (uint32_t way = 0; way < AUTH_CACHE_WAYS && !found; way++) {
     struct auth_cache_entry *entry = set[way];
-    if (!entry || memcmp(entry->hash, hash, 32) != 0 || (entry->until_s && now_s >= entry->until_s)) continue;
+    if (!entry || memcmp(entry->hash, hash, 32) != 0 || now_ns >= entry->good_until_ns) continue;
     lc_auth_claims_copy(out, &entry->claims);
     set[way] = set[0];
     set[0] = entry;
@@ -41,12 +42,12 @@ bool auth_cache_get(struct auth_cache *cache, const uint8_t hash[32], int64_t no
   return found;
 }
 
-void auth_cache_put(struct auth_cache *cache, const uint8_t hash[32], const struct lc_auth_claims *claims, int64_t until_s) {
+void auth_cache_put(struct auth_cache *cache, const uint8_t hash[32], const struct lc_auth_claims *claims, int64_t good_until_ns) {
   if (claims->payload->len > AUTH_CACHE_PAYLOAD_MAX_BYTES) return;
   struct auth_cache_entry *entry = lc_alloc_zero(1, sizeof *entry);
   if (!entry) return; /* not remembering is always allowed */
   memcpy(entry->hash, hash, 32);
-  entry->until_s = until_s;
+  entry->good_until_ns = good_until_ns;
   lc_auth_claims_copy(&entry->claims, claims);
   pthread_mutex_lock(&cache->lock);
   struct auth_cache_entry **set = set_of(cache, hash);

@@ -1,4 +1,4 @@
-/* The server's P-256 key pair: PEM files, generation, ES256 signatures in their raw form (r, s: 64 bytes), base64url (spec/04 §4.2, §4.4).
+/* The server's P-256 key pair: PEM files, generation, signatures (ES256 in its raw form: r, s, 64 bytes), base64url (spec/04 §4.2, §4.4).
  *
  * The pair is immutable once opened. Called by whoever starts the server (open, free) and by token.c.
  */
@@ -124,10 +124,7 @@ static enum lc_status finish(EVP_PKEY *key, const struct lc_env *env, struct lc_
   auth->env = env;
   auth->key = key;
   auth_cache_init(&auth->cache);
-  if (!auth_issuers_init(auth)) {
-    lc_auth_free(auth);
-    return lc_fail(err, LC_NOMEM, "out of memory for the keys of issuers");
-  }
+  auth_issuers_init(&auth->issuers);
   *out = auth;
   return LC_OK;
 }
@@ -202,14 +199,12 @@ enum lc_status lc_auth_open_dir(const char *dir, bool create, const struct lc_en
 
 void lc_auth_free(struct lc_auth *auth) {
   if (!auth) return;
-  auth_issuers_free(auth);
+  auth_issuers_free(&auth->issuers);
   auth_cache_free(&auth->cache);
   EVP_PKEY_free(auth->key);
   lc_buf_free(&auth->public_pem);
   lc_free(auth);
 }
-
-void lc_auth_stop(struct lc_auth *auth) { auth_issuers_stop(auth); }
 
 struct lc_slice lc_auth_public_key_pem(const struct lc_auth *auth) { return lc_buf_slice(&auth->public_pem); }
 
@@ -249,17 +244,23 @@ static uint8_t *raw_to_der(const uint8_t raw[AUTH_SIGNATURE_BYTES], size_t *len)
   return der;
 }
 
-bool auth_verify_es256(const struct lc_auth *auth, struct lc_slice message, struct lc_slice signature) { return auth_verify_with(auth->key, message, signature); }
-bool auth_verify_with(EVP_PKEY *key, struct lc_slice message, struct lc_slice signature) {
+static bool verify_sha256(EVP_PKEY *key, struct lc_slice message, struct lc_slice signature) {
+  EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+  bool ok = ctx && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 && EVP_DigestVerify(ctx, signature.data, signature.len, message.data, message.len) == 1;
+  EVP_MD_CTX_free(ctx);
+  if (!ok) ERR_clear_error();
+  return ok;
+}
+
+bool auth_verify_rs256(EVP_PKEY *key, struct lc_slice message, struct lc_slice signature) { return verify_sha256(key, message, signature); }
+
+bool auth_verify_es256(EVP_PKEY *key, struct lc_slice message, struct lc_slice signature) {
   if (signature.len != AUTH_SIGNATURE_BYTES) return false;
   size_t der_len = 0;
   uint8_t *der = raw_to_der(signature.data, &der_len);
   if (!der) return false;
-  EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-  bool ok = ctx && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 && EVP_DigestVerify(ctx, der, der_len, message.data, message.len) == 1;
-  EVP_MD_CTX_free(ctx);
+  bool ok = verify_sha256(key, message, lc_slice(der, der_len));
   OPENSSL_free(der);
-  if (!ok) ERR_clear_error();
   return ok;
 }
 

@@ -1,13 +1,11 @@
 /* Tokens: JSON Web Tokens signed with ES256, their claims, and the order in which they are validated (spec/04 §4, spec/07 §8.3, §14.1).
  *
  * A token is checked as: shape, header and algorithm, signature, claims. Text that reaches people is exactly what spec/04 §4.2-4.3 says.
- * Nothing of a token is believed before its signature has been verified, except the issuer, which only chooses the error text.
+ * Nothing of a token is believed before its signature has been verified, except the issuer, which chooses whose keys must verify it.
  */
 #include "auth_internal.h"
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <strings.h>
 
 static const char header_json[] = "{\"typ\":\"JWT\",\"alg\":\"ES256\"}";
 
@@ -177,15 +175,15 @@ struct parsed {
   struct lc_slice signed_part, signature_text;
   struct lc_buf payload, signature;
   json_t *claims; /* object */
-  char *key_id;   /* NULL: none */
-  bool is_es256;
+  struct lc_buf kid; /* of the header, if it has one */
+  bool is_es256, has_kid;
 };
 
 static void parsed_free(struct parsed *p) {
   json_decref(p->claims);
-  free(p->key_id);
   lc_buf_free(&p->payload);
   lc_buf_free(&p->signature);
+  lc_buf_free(&p->kid);
 }
 
 static enum lc_status json_error(struct lc_error *err, const json_error_t *error) {
@@ -205,7 +203,16 @@ static enum lc_status check_algorithm(const json_t *header, bool *is_es256, stru
   return lc_fail(err, LC_DENIED, "Invalid token: JSON error: unknown variant `%.64s`, expected ES256 or RS256", name);
 }
 
-static enum lc_status parse_header(struct lc_slice text, bool *is_es256, char **key_id, struct lc_error *err) {
+static enum lc_status take_kid(const json_t *header, struct parsed *p, struct lc_error *err) {
+  const json_t *kid = json_object_get(header, "kid");
+  if (!kid || json_is_null(kid)) return LC_OK;
+  if (!json_is_string(kid)) return lc_fail(err, LC_DENIED, "Invalid token: JSON error: invalid type for `kid`, expected a string");
+  p->has_kid = true;
+  lc_buf_append(&p->kid, json_string_value(kid), json_string_length(kid));
+  return lc_buf_ok(&p->kid) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory for a token");
+}
+
+static enum lc_status parse_header(struct lc_slice text, struct parsed *p, struct lc_error *err) {
   struct lc_buf bytes = {0};
   json_error_t error;
   enum lc_status status;
@@ -215,9 +222,8 @@ static enum lc_status parse_header(struct lc_slice text, bool *is_es256, char **
     json_t *header = json_loadb((const char *)bytes.data, bytes.len, JSON_REJECT_DUPLICATES, &error);
     if (!header) status = json_error(err, &error);
     else if (!json_is_object(header)) status = lc_fail(err, LC_DENIED, "Invalid token: JSON error: invalid type, expected a header object");
-    else status = check_algorithm(header, is_es256, err);
-    const char *id = json_string_value(json_object_get(header, "kid"));
-    if (id && !(*key_id = strdup(id))) status = lc_fail(err, LC_NOMEM, "out of memory");
+    else status = check_algorithm(header, &p->is_es256, err);
+    if (status == LC_OK) status = take_kid(header, p, err);
     json_decref(header);
   }
   lc_buf_free(&bytes);
@@ -236,7 +242,7 @@ static enum lc_status parse(struct lc_slice token, struct parsed *p, struct lc_e
     start = i + 1;
   }
   if (n != 3) return lc_fail(err, LC_DENIED, "Invalid token: InvalidToken");
-  enum lc_status status = parse_header(parts[0], &p->is_es256, &p->key_id, err);
+  enum lc_status status = parse_header(parts[0], p, err);
   if (status != LC_OK) return status;
   p->signed_part = lc_slice(token.data, parts[0].len + 1 + parts[1].len);
   p->signature_text = parts[2];
@@ -317,46 +323,70 @@ static enum lc_status read_claims(const struct lc_auth *auth, struct parsed *p, 
   return status;
 }
 
-static enum lc_status validate_local(const struct lc_auth *auth, struct parsed *p, struct lc_auth_claims *out, struct lc_error *err) {
-  if (!p->is_es256 || !auth_verify_es256(auth, p->signed_part, lc_buf_slice(&p->signature))) return lc_fail(err, LC_DENIED, "Invalid token: InvalidSignature");
-  return read_claims(auth, p, out, err);
+/* *signed_by_us: the signature is ours, whatever is wrong with the rest. */
+static enum lc_status validate_local(const struct lc_auth *auth, struct parsed *p, struct lc_auth_claims *out, bool *signed_by_us, struct lc_error *err) {
+  *signed_by_us = p->is_es256 && auth_verify_es256(auth->key, p->signed_part, lc_buf_slice(&p->signature));
+  return *signed_by_us ? read_claims(auth, p, out, err) : lc_fail(err, LC_DENIED, "Invalid token: InvalidSignature");
 }
 
-/* Steps 2 and 3 of spec/04 §4.3: the token is not (validly) ours, so it depends on who is named as its issuer. */
-static enum lc_status validate_foreign(struct lc_auth *auth, struct parsed *p, const struct lc_error *local, const struct lc_auth_wait *wait, struct lc_auth_claims *out, struct lc_error *err) {
-  struct lc_slice issuer;
+/* Step 2 of spec/04 §4.3: the token is not (validly) ours, so its issuer is looked at: a foreign one in *issuer, or the error of a local one. */
+static enum lc_status foreign_issuer(struct parsed *p, const char *local_text, struct lc_slice *issuer, struct lc_error *err) {
   enum lc_status status = parse_claims(p, err);
-  if (status == LC_OK) status = string_claim(p->claims, "iss", &issuer, err);
+  if (status == LC_OK) status = string_claim(p->claims, "iss", issuer, err);
   if (status != LC_OK) return status;
-  if (lc_slice_eq_str(issuer, LC_AUTH_ISSUER) || lc_slice_eq_str(issuer, LC_AUTH_IDC_ISSUER)) return lc_fail(err, LC_DENIED, "%s", local->text);
-  bool is_url = issuer.len <= LC_AUTH_NAME_MAX_BYTES && !memchr(issuer.data, 0, issuer.len) && (strncasecmp((const char *)issuer.data, "https://", 8) == 0 || strncasecmp((const char *)issuer.data, "http://", 7) == 0);
-  if (!is_url) return lc_fail(err, LC_DENIED, "Error fetching public key for issuer %.*s", (int)(issuer.len < 1024 ? issuer.len : 1024), (const char *)issuer.data);
-  status = auth_issuer_verify(auth, (const char *)issuer.data, p->key_id, p->is_es256, p->signed_part, lc_buf_slice(&p->signature), wait, err); /* jansson's strings end with NUL */
-  return status == LC_OK ? read_claims(auth, p, out, err) : status;
+  if (lc_slice_eq_str(*issuer, LC_AUTH_ISSUER) || lc_slice_eq_str(*issuer, LC_AUTH_IDC_ISSUER)) return lc_fail(err, LC_DENIED, "%s", local_text);
+  lc_fail(err, LC_DENIED, "Error fetching public key for issuer %.*s", (int)(issuer->len < 1024 ? issuer->len : 1024), (const char *)issuer->data);
+  return check_name(*issuer, "Issuer", NULL) == LC_OK && auth_url_is_http((const char *)issuer->data) ? LC_OK : LC_DENIED;
+}
+
+/* Step 3: with the keys its issuer publishes. *err holds the text for keys that cannot be had. */
+static enum lc_status validate_foreign(struct lc_auth *auth, struct parsed *p, struct lc_slice issuer, const struct lc_auth_wait *wait, struct lc_auth_claims *out, int64_t *good_until_ns, struct lc_error *err) {
+  struct auth_keys *keys;
+  struct lc_slice name = lc_buf_slice(&p->kid);
+  const struct lc_slice *kid = p->has_kid ? &name : NULL;
+  enum lc_status status = auth_issuers_keys(auth, issuer, kid, wait, &keys, good_until_ns);
+  if (status != LC_OK) {
+    if (err) err->status = status;
+    return status;
+  }
+  if (!auth_keys_know(keys, kid)) status = lc_fail(err, LC_DENIED, "Specified key ID not found in JWKs");
+  else if (!auth_keys_verify(keys, kid, p->is_es256, p->signed_part, lc_buf_slice(&p->signature))) status = lc_fail(err, LC_DENIED, "Invalid token: InvalidSignature");
+  else status = read_claims(auth, p, out, err);
+  auth_keys_unref(keys);
+  return status;
 }
 
 enum lc_status lc_auth_validate(struct lc_auth *auth, struct lc_slice token, const struct lc_auth_wait *wait, struct lc_auth_claims *out, struct lc_error *err) {
   uint8_t hash[32];
   struct parsed p = {0};
   struct lc_error local = {0};
-  int64_t now = auth->env->monotonic_ns(auth->env->ctx) / 1000000000;
+  struct lc_slice issuer;
+  int64_t good_until_ns = INT64_MAX;
+  bool signed_by_us;
   *out = (struct lc_auth_claims){0};
   if (token.len > LC_AUTH_TOKEN_MAX_BYTES) return lc_fail(err, LC_DENIED, "Invalid token: InvalidToken");
   lc_blake3(token, hash);
-  if (auth_cache_get(&auth->cache, hash, now, out)) {
+  if (auth_cache_get(&auth->cache, hash, auth->env->monotonic_ns(auth->env->ctx), out)) {
     if (!expired(auth, out)) return LC_OK;
     lc_auth_claims_release(out);
   }
   enum lc_status status = parse(token, &p, err);
   if (status == LC_OK) {
-    status = validate_local(auth, &p, out, &local);
-    if (status == LC_OK) auth_cache_put(&auth->cache, hash, out, 0);
-    else if (status != LC_DENIED) status = lc_fail(err, status, "%s", local.text);
-    else if ((status = validate_foreign(auth, &p, &local, wait, out, err)) == LC_OK) auth_cache_put(&auth->cache, hash, out, now + AUTH_REFRESH_S);
+    status = validate_local(auth, &p, out, &signed_by_us, &local);
+    if (status == LC_DENIED) {
+      status = foreign_issuer(&p, local.text, &issuer, err);
+      if (status == LC_OK && signed_by_us) status = lc_fail(err, LC_DENIED, "%s", local.text); /* a websocket token: its issuer knows nothing of our key */
+      else if (status == LC_OK) status = validate_foreign(auth, &p, issuer, wait, out, &good_until_ns, err);
+    } else if (status != LC_OK) {
+      status = lc_fail(err, status, "%s", local.text);
+    }
+    if (status == LC_OK) auth_cache_put(&auth->cache, hash, out, good_until_ns);
   }
   parsed_free(&p);
   return status;
 }
+
+void lc_auth_stop(struct lc_auth *auth) { auth_issuers_stop(&auth->issuers); }
 
 enum lc_status lc_auth_bearer(struct lc_slice header, struct lc_slice *token, struct lc_error *err) {
   static const char scheme[] = "bearer ";
@@ -393,7 +423,7 @@ static enum lc_status idc_check(const struct lc_auth *auth, struct parsed *p, co
   struct lc_identity addressed;
   int64_t issued_at_s, expires_at_s, now = now_s(auth);
   if (!p->is_es256) return lc_fail(err, LC_DENIED, "Invalid token: InvalidAlgorithm");
-  if (!auth_verify_es256(auth, p->signed_part, lc_buf_slice(&p->signature))) return lc_fail(err, LC_DENIED, "Invalid token: InvalidSignature");
+  if (!auth_verify_es256(auth->key, p->signed_part, lc_buf_slice(&p->signature))) return lc_fail(err, LC_DENIED, "Invalid token: InvalidSignature");
   enum lc_status status = parse_claims(p, err);
   if (status == LC_OK) status = string_claim(p->claims, "iss", &issuer, err);
   if (status == LC_OK) status = string_claim(p->claims, "aud", &audience, err);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Tokens of foreign issuers (spec/04 §4.3, spec/07 §14.1): a real issuer in a process of its own thread, its keys over HTTP; rotation, every way to be broken, requests that wait."""
-import base64, concurrent.futures, http.server, json, os, subprocess, tempfile, threading, time
+import base64, concurrent.futures, http.server, json, re, socket, subprocess, tempfile, threading, time
 from lightcone import Client, Server, main, module
 
 
@@ -96,7 +96,7 @@ def accepted_and_refused():
                 ('expired', ec.token(url('ec'), exp=int(time.time()) - 120), 'Invalid token: ExpiredSignature'), ('no iat', ec.token(url('ec'), iat=None), 'Invalid token'),
                 ('no subject', ec.token(url('ec'), sub=None), 'Invalid token: Missing required claim: sub'), ('long subject', ec.token(url('ec'), subject='x' * 129), 'Subject too long'),
                 ('wrong identity', ec.token(url('ec'), hex_identity='c2' + '0' * 62), 'Identity mismatch'),
-                ('RS256 with an EC key', rsa.token(url('all'), kid='a'), 'Invalid token: InvalidSignature'), ('ES256 with an RSA key', ec.token(url('all'), kid='r'), 'Invalid token: InvalidAlgorithm'),
+                ('RS256 with an EC key', rsa.token(url('all'), kid='a'), 'Invalid token: InvalidSignature'), ('ES256 with an RSA key', ec.token(url('all'), kid='r'), 'Invalid token: InvalidSignature'),
                 ('a short RSA key', weak.token(url('all')), 'Specified key ID not found in JWKs'), ('a symmetric key', ec.token(url('all'), kid='s'), 'Specified key ID not found in JWKs'),
                 ('an unknown issuer', ec.token(url('gone')), 'Error fetching public key for issuer ' + url('gone')), ('no URL', ec.token('example'), 'Error fetching public key for issuer example'),
                 ('a file', ec.token('file:///etc'), 'Error fetching public key for issuer file:///etc'), ('ours', ec.token('localhost'), 'Invalid token: InvalidSignature')):
@@ -113,13 +113,65 @@ def accepted_and_refused():
         assert who(s, part + '.')[0] == 401
         assert i.hits.count('/ec/jwks') == 2 and i.hits.count('/all/jwks') == 1, i.hits # once for each name: keys are kept
         # through WebSocket, and re-signed for it; the module is told the whole payload
-        s.publish('e2e', module('e2e-2.14'), s.identity()['token'])
+        owner = s.identity()['token']
+        s.publish('e2e', module('e2e-2.14'), owner)
         c = Client(s, 'e2e', ec.token(url('ec')))
         assert c.identity == bob
         status, text, _ = s.http('POST', '/v1/identity/websocket-token', None, ec.token(url('ec')))
         short = json.loads(text)['token']
         payload = json.loads(base64.urlsafe_b64decode(short.split('.')[1] + '=='))
         assert status == 200 and payload['iss'] == url('ec') and payload['email'] == 'bob@example.org' and Client(s, 'e2e', short).identity == bob
+        # what a module sees (get_jwt reads the same row): all of the payload as it came, and nobody but the owner
+        token = rsa.token(url('all'), roles=['a', {'deep': [1, None]}], aud='app')
+        c2 = Client(s, 'e2e', token)
+        presented = base64.urlsafe_b64decode(token.split('.')[1] + '==').decode()
+        assert presented in [row[1] for row in s.sql('e2e', 'SELECT * FROM st_connection_credentials', owner)]
+        assert s.http('POST', '/v1/database/e2e/sql', 'SELECT * FROM st_connection_credentials', token)[0] == 400
+        c.close(), c2.close()
+        s.check_alive()
+
+
+def waiting_requests():
+    """The first requests of an issuer, which wait for its keys: with bodies, pipelined, as upgrades; and strangers that never answer keep nobody else from it."""
+    with Issuer() as i, Server() as s:
+        key, release = Key('a'), threading.Event()
+        i.sets = {f'n{n}': [key.jwk] for n in range(9)} | {f'slow{n}': lambda h, rest: (release.wait(30), h.send_error(500)) for n in range(20)}
+        owner = s.identity()['token']
+        s.publish('e2e', module('e2e-2.14'), owner)
+        assert s.http('POST', '/v1/database/e2e/sql', 'SELECT * FROM st_table', key.token(i.url('n0')))[0] == 200
+        with open(module('e2e-2.14'), 'rb') as f: status, text, _ = s.http('PUT', '/v1/database/mine', f.read(), key.token(i.url('n1'))) # a large body
+        assert status == 200, text
+        mine = who(s, key.token(i.url('n1')))[2]
+        assert json.loads(s.http('GET', '/v1/database/mine')[1])['owner_identity']['__identity__'] == '0x' + mine
+        assert Client(s, 'e2e', key.token(i.url('n2'))).identity == who(s, key.token(i.url('n2')))[2]
+        c = socket.create_connection(('127.0.0.1', s.port), timeout=30) # answers in order though the first and the third wait
+        for path in '/v1/database/e2e/identity', '/v1/ping', '/v1/database/nope': c.sendall(f'GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key.token(i.url("n3" if path != "/v1/database/nope" else "n4"))}\r\n\r\n'.encode())
+        got = b''
+        while b'not found' not in got: got += c.recv(65536)
+        assert re.findall(rb'HTTP/1.1 (\d+)', got) == [b'200', b'200', b'404'], got
+        status, text, _ = s.http('GET', '/v1/database/e2e/identity?token=' + key.token(i.url('n5')))
+        assert status == 200, text
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            waiting = [pool.submit(who, s, key.token(i.url(f'slow{n}'))) for n in range(20)]
+            time.sleep(0.5)
+            start = time.time()
+            assert who(s, key.token(i.url('n6')))[0] == 404 and time.time() - start < 5
+            release.set()
+            for w in waiting: assert w.result()[0] == 401
+        s.check_alive()
+
+
+def addresses_not_asked():
+    """Where clouds keep credentials of the machine, and what is no issuer's document at all."""
+    with Issuer() as i, Server() as s:
+        key = Key('a')
+        i.sets = {'link': lambda h, rest: h.answer(b'', 302, {'Location': 'http://169.254.169.254/latest/meta-data'}), 'uri': lambda h, rest: h.answer(b'{"jwks_uri": "http://169.254.169.254/keys"}'),
+                  'moved': lambda h, rest: h.answer(b'', 301, {'Location': i.url('real') + '/' + rest}), 'gopher': lambda h, rest: h.answer(b'', 302, {'Location': 'gopher://127.0.0.1/'}), 'real': [key.jwk]}
+        start = time.time()
+        for issuer in 'http://169.254.169.254', 'http://[fe80::1]', 'http://[::ffff:169.254.169.254]', 'http://0.0.0.0:1', 'http://224.0.0.1', i.url('link'), i.url('uri'), i.url('gopher'):
+            assert who(s, key.token(issuer))[:2] == (401, 'Error fetching public key for issuer ' + issuer), issuer
+        assert time.time() - start < 5 and s.server_log().count('addresses of that kind are not asked') == 7, s.server_log()
+        assert who(s, key.token(i.url('moved')))[0] == 404 # a redirect is followed
         s.check_alive()
 
 
@@ -144,7 +196,7 @@ def broken_issuers():
             time.sleep(0.5)
             for _ in range(20): assert s.http('GET', '/v1/ping')[0] == 200
             assert time.time() - start < 5 and not any(w.done() for w in waiting)
-            gone = [__import__('socket').create_connection(('127.0.0.1', s.port)) for _ in range(10)] # who leaves while it waits
+            gone = [socket.create_connection(('127.0.0.1', s.port)) for _ in range(10)] # who leaves while it waits
             for g in gone:
                 g.sendall(f'GET /v1/database/nope HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key.token(i.url("slow"))}\r\n\r\n'.encode())
                 g.close()
@@ -186,4 +238,4 @@ def stopping_while_waiting():
                     except http.client.HTTPException: pass
 
 
-if __name__ == '__main__': main([accepted_and_refused, broken_issuers, rotation, stopping_while_waiting])
+if __name__ == '__main__': main([accepted_and_refused, waiting_requests, addresses_not_asked, broken_issuers, rotation, stopping_while_waiting])
