@@ -59,8 +59,14 @@ static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl
 
 static void init_curl(void) { curl_global_init(CURL_GLOBAL_DEFAULT); }
 
-bool auth_url_is_http(const char *url) { return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0; }
-bool auth_url_is_https(const char *url) { return strncasecmp(url, "https://", 8) == 0; }
+/* Spaces and control characters are no part of an address, and would forge lines of the log. */
+static bool is_plain(const char *url) {
+  for (const uint8_t *c = (const uint8_t *)url; *c; c++)
+    if (*c <= ' ' || *c >= 127) return false;
+  return true;
+}
+bool auth_url_is_https(const char *url) { return strncasecmp(url, "https://", 8) == 0 && is_plain(url); }
+bool auth_url_is_http(const char *url) { return auth_url_is_https(url) || (strncasecmp(url, "http://", 7) == 0 && is_plain(url)); }
 
 enum lc_status auth_fetch(const char *url, const atomic_bool *stop, struct lc_buf *body, struct lc_error *err) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;

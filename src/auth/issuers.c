@@ -62,7 +62,7 @@ static char *jwks_uri(struct lc_slice document, bool https_only, struct lc_error
   char *copy = NULL;
   if (!object) lc_fail(err, LC_INVALID, "the OpenID configuration is not JSON: %s", error.text);
   else if (!json_is_string(uri) || json_string_length(uri) > MAX_URL_BYTES) lc_fail(err, LC_INVALID, "the OpenID configuration has no `jwks_uri` of a sensible length");
-  else if (!(https_only ? auth_url_is_https(json_string_value(uri)) : auth_url_is_http(json_string_value(uri)))) lc_fail(err, LC_INVALID, "Invalid OIDC URL scheme: %.512s", json_string_value(uri));
+  else if (!(https_only ? auth_url_is_https(json_string_value(uri)) : auth_url_is_http(json_string_value(uri)))) lc_fail(err, LC_INVALID, "Invalid OIDC URL scheme: the `jwks_uri` is no plain %s address", https_only ? "https" : "http or https");
   else if (!(copy = lc_strdup_n(json_string_value(uri), json_string_length(uri)))) lc_fail(err, LC_NOMEM, "out of memory");
   json_decref(object);
   return copy;

@@ -53,6 +53,21 @@ static enum lc_status make_folders(const char *path, struct lc_error *err) {
   return LC_OK;
 }
 
+/* The name of a file that has just been given it survives a loss of power. */
+static bool sync_folder_of(const char *path) {
+  char folder[4096];
+  const char *slash = strrchr(path, '/');
+  size_t n = slash ? (size_t)(slash - path) : 0;
+  if (n >= sizeof folder) return false;
+  memcpy(folder, path, n);
+  folder[n] = 0;
+  int fd = open(n ? folder : slash ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return false;
+  bool ok = fsync(fd) == 0;
+  close(fd);
+  return ok;
+}
+
 /* Writes a file of the given mode beside `path` and renames it there, so that a crash leaves no half of a key. */
 static enum lc_status write_file(const char *path, struct lc_slice bytes, mode_t mode, struct lc_error *err) {
   char temporary[4128];
@@ -70,7 +85,7 @@ static enum lc_status write_file(const char *path, struct lc_slice bytes, mode_t
   ok = ok && fsync(fd) == 0;
   int saved = errno;
   ok = close(fd) == 0 && ok;
-  if (ok && rename(temporary, path) == 0) return LC_OK;
+  if (ok && rename(temporary, path) == 0 && sync_folder_of(path)) return LC_OK;
   if (ok) saved = errno;
   unlink(temporary);
   return lc_fail(err, LC_IO, "cannot write %s: %s", path, strerror(saved));

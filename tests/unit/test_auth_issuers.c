@@ -291,12 +291,14 @@ static void test_no_issuer(void **state) { /* nothing is asked of these */
   serve_all();
   expect_claims(auth, ec_a, h, "{\"iss\":\"localhost\",\"sub\":\"bob\",\"iat\":1}", BAD);
   expect_claims(auth, ec_a, h, "{\"iss\":\"spacetimedb-idc-v1\",\"sub\":\"bob\",\"iat\":1}", BAD);
-  static const char *const odd[] = {"", "x", "ftp://issuer.example", "file:///etc/passwd", "//issuer.example", "javascript:1"};
+  static const char *const odd[] = {"", "x", "ftp://issuer.example", "file:///etc/passwd", "//issuer.example", "javascript:1", "https:/issuer.example", "https://issuer.example/\\u00e9"};
   for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
     snprintf(text, sizeof text, "{\"iss\":\"%s\",\"sub\":\"bob\",\"iat\":1}", odd[i]);
-    snprintf(want, sizeof want, "Error fetching public key for issuer %s", odd[i]);
+    const char *escape = strstr(odd[i], "\\u00e9");
+    snprintf(want, sizeof want, "Error fetching public key for issuer %.*s%s", (int)(escape ? (size_t)(escape - odd[i]) : strlen(odd[i])), odd[i], escape ? "\xc3\xa9" : "");
     expect_claims(auth, ec_a, h, text, want);
   }
+  expect_claims(auth, ec_a, h, "{\"iss\":\"https://issuer.example/\\nWARN forged\",\"sub\":\"bob\",\"iat\":1}", "Error fetching public key for issuer https://issuer.example/\nWARN forged");
   snprintf(text, sizeof text, "{\"iss\":\"https://%0121d\",\"sub\":\"bob\",\"iat\":1}", 0); /* 129 bytes */
   snprintf(want, sizeof want, "Error fetching public key for issuer https://%0121d", 0);
   expect_claims(auth, ec_a, h, text, want);
