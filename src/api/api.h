@@ -19,6 +19,8 @@ struct lc_server_options {
   uint64_t snapshot_interval_transactions, max_segment_bytes; bool retain_all, accept_lost_transactions; /* as in struct lc_db_options */
   const struct lc_database_retain *database_retain; unsigned n_database_retain; /* the last that names a database counts */
   uint32_t max_connections, ping_interval_ms, idle_timeout_ms, close_handshake_ms; /* as in struct lc_net_options */
+  const char *log_dir;          /* of the server's log; NULL: standard error only */
+  uint32_t log_days; uint64_t log_bytes; /* of each database's module log, and of the server's in log_dir: how much is kept; 0: all */
   bool no_module_http;          /* procedures may make no HTTP requests */
   bool in_memory;               /* databases are in memory and begin empty with each start; the control database, programs and keys are in data_dir all the same */
   bool count_instructions;      /* energy as the reference counts it, with its budget of 120e9 a call beside the time budget */

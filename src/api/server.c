@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -397,7 +398,8 @@ void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc
   struct server *s = d->server;
   *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = limits_of(d), .n_threads = s->n_threads,
                               .snapshot_interval_transactions = s->options.snapshot_interval_transactions, .max_segment_bytes = s->options.max_segment_bytes, .retain_all = retains_all(d),
-                              .accept_lost_transactions = s->options.accept_lost_transactions, .no_module_http = s->options.no_module_http};
+                              .accept_lost_transactions = s->options.accept_lost_transactions, .no_module_http = s->options.no_module_http,
+                              .log_days = s->options.log_days, .log_bytes = s->options.log_bytes, .module_log_in_memory = getenv("SPACETIMEDB_DISABLE_DISK_LOGGING") != NULL};
   o->callbacks.ctx = d;
   o->callbacks.deliver = on_deliver;
   o->callbacks.durable = on_durable;
@@ -494,7 +496,14 @@ static void on_close(void *ctx, struct lc_conn *c) {
 static enum lc_status start(struct server *s, struct lc_error *err) {
   const struct lc_server_options *o = &s->options;
   enum lc_status st = LC_OK;
-  if (o->data_dir) {
+  if (o->log_dir && (st = folder_make(o->log_dir, err)) == LC_OK) {
+    static struct lc_day_files files; /* as long as anybody logs */
+    files = (struct lc_day_files){.dir = lc_strdup_n(o->log_dir, strlen(o->log_dir)), .prefix = "lightcone.", .max_days = o->log_days, .max_bytes = o->log_bytes, .fd = -1};
+    if (!files.dir) return lc_fail(err, LC_NOMEM, "out of memory");
+    lc_log_to_files(&files);
+    lc_log(LC_LOG_INFO, "starting");
+  }
+  if (st == LC_OK && o->data_dir) {
     char replicas[4096];
     snprintf(replicas, sizeof replicas, "%s%s", o->data_dir, o->in_memory ? "" : "/replicas");
     st = folder_make(replicas, err);

@@ -232,6 +232,20 @@ enum lc_log_level { LC_LOG_ERROR, LC_LOG_WARN, LC_LOG_INFO, LC_LOG_DEBUG };
 extern enum lc_log_level lc_log_threshold; /* set once at start */
 void lc_log(enum lc_log_level level, const char *fmt, ...) LC_PRINTF(2, 3); /* one line to stderr: time, level, text */
 
+/* ---- text files by UTC day (day_files.c) ---- */
+
+enum { LC_DAY_FILES_PATH_BYTES = 4352 };
+/* dir (there already) and prefix are borrowed; fd -1 at first; a bound of 0: none. keep_open: no file is rotated or removed now, because somebody reads. The rest is its own. */
+struct lc_day_files { const char *dir, *prefix; uint32_t max_days; uint64_t max_bytes; bool keep_open; int fd; int64_t day; uint64_t bytes; };
+size_t lc_day_files_append(struct lc_day_files *f, struct lc_slice text, int64_t now_s); /* returns how many bytes could not be written (errno) */
+void lc_day_files_trim(const struct lc_day_files *f, int64_t today); /* removes what is beyond the bounds; today: days since 1970 */
+void lc_day_files_close(struct lc_day_files *f);
+struct lc_day_file { int64_t day; unsigned number; uint64_t bytes; };
+bool lc_day_files_list(const struct lc_day_files *f, struct lc_day_file **out, uint32_t *n); /* oldest first; *out to be freed. False: the folder cannot be read */
+int lc_day_files_open_one(const struct lc_day_files *f, const struct lc_day_file *file); /* for reading; -1: errno */
+/* From now on lines of lc_log go to files `lightcone.YYYY-MM-DD.log` in dir (there already, borrowed) as well. Once, before there are threads; files->fd -1. */
+void lc_log_to_files(struct lc_day_files *files);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,6 @@
-/* The real clock and randomness, and the server's log on stderr. */
+/* The real clock and randomness, and the server's log on stderr and in files. */
 #include "base.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
@@ -28,6 +29,8 @@ static void system_random(void *ctx, void *out, size_t len) {
 const struct lc_env lc_env_system = {NULL, system_now_us, system_monotonic_ns, system_random};
 
 enum lc_log_level lc_log_threshold = LC_LOG_INFO;
+static struct lc_day_files *log_files;
+static pthread_mutex_t log_files_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void lc_log(enum lc_log_level level, const char *fmt, ...) {
   static const char *const names[] = {"ERROR", "WARN", "INFO", "DEBUG"};
@@ -45,4 +48,9 @@ void lc_log(enum lc_log_level level, const char *fmt, ...) {
   size_t len = strlen(line);
   line[len] = '\n';
   fwrite(line, 1, len + 1, stderr);
+  if (!log_files) return;
+  pthread_mutex_lock(&log_files_lock);
+  lc_day_files_append(log_files, lc_slice(line, len + 1), now); /* what a full disk does not take is on stderr */
+  pthread_mutex_unlock(&log_files_lock);
 }
+void lc_log_to_files(struct lc_day_files *files) { log_files = files; }

@@ -166,6 +166,7 @@ static int make_options(struct lc_cli *cli, const struct lc_cli_start_values *v,
   if (rc == 0) rc = check_most(cli, v, START_TIME_BUDGET_MS, 0, UINT32_MAX);
   if (rc == 0) rc = check_most(cli, v, START_MODULE_MEMORY_MIB, 0, 4096);
   if (rc == 0) rc = check_most(cli, v, START_MAX_SEGMENT_SIZE, 1, INT64_MAX);
+  if (rc == 0) rc = check_most(cli, v, START_LOG_DAYS, 0, 100000);
   for (enum lc_cli_start_id id = START_PING_INTERVAL; rc == 0 && id <= START_CLOSE_HANDSHAKE_TIMEOUT; id++) rc = check_most(cli, v, id, 1, INT32_MAX);
   if (rc == 0) rc = set_log_level(cli, v);
   if (rc != 0) return rc;
@@ -180,6 +181,9 @@ static int make_options(struct lc_cli *cli, const struct lc_cli_start_values *v,
   o->max_segment_bytes = lc_cli_start_number(v, START_MAX_SEGMENT_SIZE, 0);
   o->accept_lost_transactions = lc_cli_start_number(v, START_ACCEPT_LOST, 0);
   o->count_instructions = lc_cli_start_number(v, START_COUNT_INSTRUCTIONS, 0);
+  o->log_dir = v->given[START_LOG_DIR].text && *v->given[START_LOG_DIR].text ? v->given[START_LOG_DIR].text : NULL;
+  o->log_days = (uint32_t)lc_cli_start_number(v, START_LOG_DAYS, 30);
+  o->log_bytes = lc_cli_start_number(v, START_LOG_SIZE, 1 << 30);
   o->no_module_http = !lc_cli_start_number(v, START_MODULE_HTTP, 1);
   o->ping_interval_ms = (uint32_t)lc_cli_start_number(v, START_PING_INTERVAL, 0);
   o->idle_timeout_ms = (uint32_t)lc_cli_start_number(v, START_IDLE_TIMEOUT, 0);

@@ -209,7 +209,7 @@ void scheduler_set_alarm(struct lc_db *db); /* tells the outside when the next c
 int scheduler_check_row(void *ctx, uint32_t table_id, struct lc_slice row); /* host_env.schedule_row */
 
 /* ---- module_log.c: JSON lines by UTC day in DIR/module_logs; in memory (last 1 MiB) without a directory ---- */
-struct module_log *module_log_open(const char *dir, struct lc_error *err);
+struct module_log *module_log_open(const char *dir, uint32_t max_days, uint64_t max_bytes, struct lc_error *err); /* bounds of 0: none */
 void module_log_close(struct module_log *log);
 void module_log_adopt(struct module_log *to, struct module_log *from);
 void module_log_record(struct module_log *log, const struct lc_module_log_record *rec);

@@ -1,12 +1,11 @@
-/* The log a module writes: one JSON object a line, files by UTC day in DIR/module_logs (spec/02 §5.7, spec/04 §3.8, spec/06 §1).
+/* The log a module writes: one JSON object a line, files by UTC day in DIR/module_logs (spec/02 §5.7, spec/04 §3.8, spec/06 §1), as many days and bytes as are kept.
  *
  * Lines are collected in a buffer and written once per drain (module_log_flush) or when 64 KiB wait. Without a directory the newest
- * MEMORY_LIMIT bytes are kept in memory. One lock guards everything, so any thread may read or follow; followers are called under it and
- * must not block. Callers: call.c, db.c, open.c and the host through the log callback.
+ * MEMORY_LIMIT bytes are kept in memory. One lock guards everything but the reading of files, so any thread may read or follow; followers are called under it and
+ * must not block. While somebody reads no file is rotated or removed, so that what is read has no gap. Callers: call.c, db.c, open.c and the host through the log callback.
  */
 #include "db_internal.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -18,21 +17,21 @@ struct follower { void (*fn)(void *, struct lc_slice); void *ctx; };
 struct module_log {
   pthread_mutex_t lock;
   char *dir;          /* NULL: in memory */
-  int fd;             /* today's file, -1 before the first write */
-  int64_t day;        /* days since the epoch of the open file */
+  struct lc_day_files files;
+  unsigned n_readers;
   struct lc_buf waiting, memory;
   struct follower followers[MAX_FOLLOWERS];
   uint32_t n_followers;
 };
 
-struct module_log *module_log_open(const char *dir, struct lc_error *err) {
+struct module_log *module_log_open(const char *dir, uint32_t max_days, uint64_t max_bytes, struct lc_error *err) {
   struct module_log *log = lc_alloc_zero(1, sizeof *log);
   if (!log) {
     lc_fail(err, LC_NOMEM, "out of memory");
     return NULL;
   }
   pthread_mutex_init(&log->lock, NULL);
-  log->fd = -1;
+  log->files.fd = -1;
   if (!dir) return log;
   char path[4096];
   snprintf(path, sizeof path, "%s/module_logs", dir);
@@ -42,14 +41,14 @@ struct module_log *module_log_open(const char *dir, struct lc_error *err) {
     return NULL;
   }
   log->dir = lc_strdup_n(path, strlen(path));
+  if (!log->dir) {
+    lc_fail(err, LC_NOMEM, "out of memory");
+    module_log_close(log);
+    return NULL;
+  }
+  log->files = (struct lc_day_files){.dir = log->dir, .prefix = "", .max_days = max_days, .max_bytes = max_bytes, .fd = -1};
+  lc_day_files_trim(&log->files, (int64_t)time(NULL) / 86400);
   return log;
-}
-
-static void day_path(const struct module_log *log, int64_t day, char *path, size_t size) {
-  time_t t = (time_t)(day * 86400);
-  struct tm tm;
-  gmtime_r(&t, &tm);
-  snprintf(path, size, "%s/%04d-%02d-%02d.log", log->dir, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
 }
 
 /* A full disk must not stop the database for its log's sake: lines that cannot be written are dropped with a word in the server log. */
@@ -67,22 +66,9 @@ static void flush_locked(struct module_log *log) {
     lc_buf_clear(&log->waiting);
     return;
   }
-  int64_t day = (int64_t)time(NULL) / 86400;
-  if (log->fd < 0 || log->day != day) {
-    char path[4200];
-    if (log->fd >= 0) close(log->fd);
-    day_path(log, day, path, sizeof path);
-    log->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    log->day = day;
-  }
-  size_t done = 0;
-  while (log->fd >= 0 && done < log->waiting.len) {
-    ssize_t n = write(log->fd, log->waiting.data + done, log->waiting.len - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    done += (size_t)n;
-  }
-  if (done < log->waiting.len) lc_log(LC_LOG_ERROR, "module log in %s: %zu bytes lost: %s", log->dir, log->waiting.len - done, strerror(errno));
+  log->files.keep_open = log->n_readers > 0;
+  size_t lost = lc_day_files_append(&log->files, lc_buf_slice(&log->waiting), (int64_t)time(NULL));
+  if (lost) lc_log(LC_LOG_ERROR, "module log in %s: %zu bytes lost: %s", log->dir, lost, strerror(errno));
   lc_buf_clear(&log->waiting);
 }
 
@@ -140,20 +126,70 @@ void module_log_engine(struct module_log *log, uint8_t level, int64_t ts_us, con
                              .level = level, .ts_us = ts_us, .target = engine, .filename = engine, .function = lc_slice_str(function), .message = lc_slice_str(text)});
 }
 
-static enum lc_status read_file(const char *path, struct lc_buf *out, struct lc_error *err) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return errno == ENOENT ? LC_OK : lc_fail(err, LC_IO, "cannot read %s: %s", path, strerror(errno));
-  struct stat st;
-  if (fstat(fd, &st) == 0 && st.st_size > READ_LIMIT_BYTES) lseek(fd, st.st_size - READ_LIMIT_BYTES, SEEK_SET);
-  for (;;) {
-    if (!lc_buf_reserve(out, 64 << 10)) break;
-    ssize_t n = read(fd, out->data + out->len, 64 << 10);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    out->len += (size_t)n;
+/* Cuts what is behind `start` down to the last n lines. */
+static void last_lines(struct lc_buf *out, size_t start, uint64_t n_lines) {
+  size_t at = out->len;
+  for (uint64_t lines = 0; at > start; at--) {
+    if (out->data[at - 1] != '\n') continue;
+    if (lines++ == n_lines) break;
   }
-  close(fd);
-  return lc_buf_ok(out) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory while reading %s", path);
+  memmove(out->data + start, out->data + at, out->len - at);
+  out->len -= at - start;
+}
+
+/* Where the last *n_lines of a file begin, looked for from its end; *n_lines: how many are still to be found in older files. */
+static off_t tail_of(int fd, off_t size, uint64_t *n_lines) {
+  char chunk[16 << 10];
+  for (off_t at = size; at > 0;) {
+    off_t from = at > (off_t)sizeof chunk ? at - (off_t)sizeof chunk : 0;
+    ssize_t n = pread(fd, chunk, (size_t)(at - from), from);
+    if (n != at - from) return at;
+    for (ssize_t i = n - 1; i >= 0; i--) {
+      if (chunk[i] != '\n' || from + i == size - 1) continue;
+      if (--*n_lines == 0) return from + i + 1;
+    }
+    at = from;
+  }
+  if (size > 0) --*n_lines;
+  return 0;
+}
+static bool read_between(int fd, off_t at, off_t end, struct lc_buf *out) {
+  if (!lc_buf_reserve(out, (size_t)(end - at))) return false;
+  while (at < end) {
+    ssize_t n = pread(fd, out->data + out->len, (size_t)(end - at), at);
+    if (n <= 0) return n == 0;
+    out->len += (size_t)n;
+    at += n;
+  }
+  return true;
+}
+/* n_lines 0: the newest file; else as many lines from the end, through as many files as they take. READ_LIMIT_BYTES at most. */
+static enum lc_status read_files(struct module_log *log, uint64_t n_lines, struct lc_buf *out, struct lc_error *err) {
+  struct lc_day_file *files;
+  uint32_t n, first;
+  struct stat st;
+  off_t left = READ_LIMIT_BYTES, at = 0;
+  if (!lc_day_files_list(&log->files, &files, &n)) return lc_fail(err, LC_IO, "cannot read folder %s: %s", log->dir, strerror(errno));
+  bool ok = true, all = n_lines == 0;
+  for (first = n; first > 0 && left > 0;) {
+    int fd = lc_day_files_open_one(&log->files, &files[--first]);
+    ok = fd >= 0 && fstat(fd, &st) == 0;
+    if (!ok) break;
+    files[first].bytes = (uint64_t)st.st_size; /* what comes later is not read */
+    at = all ? 0 : tail_of(fd, st.st_size, &n_lines);
+    if (st.st_size - at > left) at = st.st_size - left;
+    left -= st.st_size - at;
+    close(fd);
+    if (all || n_lines == 0) break;
+  }
+  for (uint32_t i = first; ok && i < n; i++) {
+    int fd = lc_day_files_open_one(&log->files, &files[i]);
+    ok = fd >= 0 && read_between(fd, i == first ? at : 0, (off_t)files[i].bytes, out);
+    if (fd >= 0) close(fd);
+  }
+  lc_free(files);
+  if (!lc_buf_ok(out)) return lc_fail(err, LC_NOMEM, "out of memory while reading %s", log->dir);
+  return ok ? LC_OK : lc_fail(err, LC_IO, "cannot read the files in %s: %s", log->dir, strerror(errno));
 }
 
 enum lc_status module_log_read(struct module_log *log, uint64_t n_lines, struct lc_buf *out, struct lc_error *err) {
@@ -161,25 +197,18 @@ enum lc_status module_log_read(struct module_log *log, uint64_t n_lines, struct 
   enum lc_status st = LC_OK;
   pthread_mutex_lock(&log->lock);
   flush_locked(log);
-  if (!log->dir) {
-    lc_buf_slice_append(out, lc_buf_slice(&log->memory));
-  } else {
-    char path[4200];
-    day_path(log, log->fd >= 0 ? log->day : (int64_t)time(NULL) / 86400, path, sizeof path);
-    st = read_file(path, out, err);
-  }
+  if (!log->dir) lc_buf_slice_append(out, lc_buf_slice(&log->memory));
+  else log->n_readers++;
   pthread_mutex_unlock(&log->lock);
-  if (st != LC_OK || n_lines == 0) return st;
-  size_t at = out->len;
-  for (uint64_t lines = 0; at > start; at--) {
-    if (out->data[at - 1] != '\n') continue;
-    if (lines++ == n_lines) break;
+  if (!log->dir) {
+    if (n_lines && lc_buf_ok(out)) last_lines(out, start, n_lines);
+    return lc_buf_ok(out) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
   }
-  if (at > start) {
-    memmove(out->data + start, out->data + at, out->len - at);
-    out->len -= at - start;
-  }
-  return LC_OK;
+  st = read_files(log, n_lines, out, err);
+  pthread_mutex_lock(&log->lock);
+  log->n_readers--;
+  pthread_mutex_unlock(&log->lock);
+  return st;
 }
 
 enum lc_status module_log_follow(struct module_log *log, void (*fn)(void *, struct lc_slice), void *ctx) {
@@ -216,7 +245,7 @@ void module_log_adopt(struct module_log *to, struct module_log *from) {
 void module_log_close(struct module_log *log) {
   if (!log) return;
   flush_locked(log);
-  if (log->fd >= 0) close(log->fd);
+  lc_day_files_close(&log->files);
   lc_buf_free(&log->waiting);
   lc_buf_free(&log->memory);
   lc_free(log->dir);

@@ -238,14 +238,14 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   enum lc_status st = db->outboxes && (!o->dir || db->dir) && (db->scheduler = scheduler_new()) && (db->views = views_new()) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
   bool is_new = program.data != NULL;
   /* the log of a database that may never be lives in memory until it is born */
-  if (st == LC_OK && !(db->log = module_log_open(is_new ? NULL : db->dir, err))) st = err->status;
+  if (st == LC_OK && !(db->log = module_log_open(is_new || o->module_log_in_memory ? NULL : db->dir, o->log_days, o->log_bytes, err))) st = err->status;
   if (st == LC_OK && is_new) {
     st = lc_datastore_new(o->env, &db->ds, err);
     if (st == LC_OK) st = adopt_datastore(db, err);
     if (st == LC_OK) st = load_program(db, program, program_kind, err);
     if (st == LC_OK) st = create(db, program, program_kind, err);
-    if (st == LC_OK && db->dir) {
-      struct module_log *file_log = module_log_open(db->dir, err);
+    if (st == LC_OK && db->dir && !o->module_log_in_memory) {
+      struct module_log *file_log = module_log_open(db->dir, o->log_days, o->log_bytes, err);
       if (!file_log) st = err->status;
       else {
         module_log_adopt(file_log, db->log);

@@ -44,8 +44,8 @@ static int64_t world_ns(void *ctx) { (void)ctx; return sim_now_ns(); }
 static void world_random(void *ctx, void *out, size_t n) { (void)ctx; for (uint8_t *p = out; n--;) *p++ = (uint8_t)sim_random(); }
 static const struct lc_env env = {NULL, world_us, world_ns, world_random};
 struct module_log;
-struct module_log *__real_module_log_open(const char *dir, struct lc_error *err);
-struct module_log *__wrap_module_log_open(const char *dir, struct lc_error *err) { (void)dir; return __real_module_log_open(NULL, err); } /* promises nothing: kept in memory */
+struct module_log *__real_module_log_open(const char *dir, uint32_t max_days, uint64_t max_bytes, struct lc_error *err);
+struct module_log *__wrap_module_log_open(const char *dir, uint32_t max_days, uint64_t max_bytes, struct lc_error *err) { (void)dir; return __real_module_log_open(NULL, max_days, max_bytes, err); } /* promises nothing: kept in memory */
 
 void __wrap_lc_log(enum lc_log_level level, const char *fmt, ...) LC_PRINTF(2, 3);
 void __wrap_lc_log(enum lc_log_level level, const char *fmt, ...) {

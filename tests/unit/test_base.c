@@ -1,7 +1,10 @@
-/* Hashes, hexadecimal, buffers, readers, arenas of base/. */
+/* Hashes, hexadecimal, buffers, readers, arenas, files by day of base/. */
 #include "base/base.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static void expect_hex(const uint8_t *got, size_t n, const char *want) {
@@ -81,8 +84,59 @@ static void test_error_context(void **state) {
   assert_string_equal(err.text, "again: table 7: no rows");
 }
 
+/* Names of the files there are, oldest first, with their sizes. */
+static void expect_files(const struct lc_day_files *f, const char *want) {
+  struct lc_day_file *files;
+  uint32_t n;
+  char got[1024] = "";
+  assert_true(lc_day_files_list(f, &files, &n));
+  for (uint32_t i = 0; i < n; i++) snprintf(got + strlen(got), sizeof got - strlen(got), "%lld.%u:%llu ", (long long)files[i].day, files[i].number, (unsigned long long)files[i].bytes);
+  assert_string_equal(got, want);
+  lc_free(files);
+}
+/* Days are days of UTC, a file that is full gets a number, what is too old or too much goes and nothing else does. */
+static void test_day_files(void **state) {
+  (void)state;
+  char dir[] = "/tmp/test_base_XXXXXX", other[64], command[64];
+  assert_non_null(mkdtemp(dir));
+  struct lc_day_files f = {.dir = dir, .prefix = "x.", .max_days = 3, .max_bytes = 800, .fd = -1};
+  struct lc_slice line = lc_slice_str("0123456789012345678901234567890123456789012345678\n"); /* 50 bytes: two of them fill a file */
+  const int64_t day = 20000, s = day * 86400;
+  snprintf(other, sizeof other, "%s/x.2024-1-1.log", dir);
+  FILE *not_ours = fopen(other, "we");
+  assert_non_null(not_ours);
+  fclose(not_ours);
+  assert_int_equal(lc_day_files_append(&f, line, s), 0);
+  assert_int_equal(lc_day_files_append(&f, line, s + 86399), 0);
+  expect_files(&f, "20000.10000:100 ");
+  assert_int_equal(lc_day_files_append(&f, line, s + 86399), 0); /* full: rotated first */
+  expect_files(&f, "20000.1:100 20000.10000:50 ");
+  assert_int_equal(lc_day_files_append(&f, line, s + 86400), 0);
+  expect_files(&f, "20000.1:100 20000.10000:50 20001.10000:50 ");
+  f.keep_open = true; /* somebody reads: it grows */
+  for (int i = 0; i < 3; i++) assert_int_equal(lc_day_files_append(&f, line, s + 86400), 0);
+  expect_files(&f, "20000.1:100 20000.10000:50 20001.10000:200 ");
+  f.keep_open = false;
+  for (int i = 0; i < 12; i++) assert_int_equal(lc_day_files_append(&f, line, s + 86400), 0); /* the oldest go: 800 bytes are kept when a file is begun */
+  expect_files(&f, "20000.10000:50 20001.1:200 20001.2:100 20001.3:100 20001.4:100 20001.5:100 20001.6:100 20001.10000:100 ");
+  lc_day_files_close(&f); /* after a restart it goes on in today's file */
+  assert_int_equal(lc_day_files_append(&f, lc_slice_str("a\n"), s + 86400), 0);
+  expect_files(&f, "20001.1:200 20001.2:100 20001.3:100 20001.4:100 20001.5:100 20001.6:100 20001.10000:102 ");
+  assert_int_equal(lc_day_files_append(&f, line, s + 4 * 86400), 0); /* three days are kept */
+  expect_files(&f, "20004.10000:50 ");
+  f.max_days = 0;
+  f.max_bytes = 10; /* today's file stays whatever its size */
+  lc_day_files_trim(&f, day + 4);
+  expect_files(&f, "20004.10000:50 ");
+  lc_day_files_close(&f);
+  assert_int_equal(access(other, F_OK), 0);
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  assert_int_equal(system(command), 0);
+  assert_int_equal(lc_day_files_append(&f, line, s), 50); /* nowhere to write */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_hashes),        cmocka_unit_test(test_blake3_tree), cmocka_unit_test(test_varint),
-                                     cmocka_unit_test(test_reader_bounds), cmocka_unit_test(test_arena),       cmocka_unit_test(test_error_context)};
+                                     cmocka_unit_test(test_reader_bounds), cmocka_unit_test(test_arena),       cmocka_unit_test(test_error_context), cmocka_unit_test(test_day_files)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
