@@ -5,11 +5,13 @@
 #include "server.h"
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 /* Names that were resolved lately: every request names its database. They hold as long as nothing at all has changed. */
 enum { N_RESOLVED = 512 };
 struct resolved { char name[NAME_MAX_BYTES]; uint8_t len; struct lc_identity id; }; /* len 0: none */
-struct control { sqlite3 *db; pthread_mutex_t lock; int changes; struct resolved resolved[N_RESOLVED]; };
+struct control { sqlite3 *db; pthread_mutex_t lock; char *data_dir; /* NULL: none */ int changes; struct resolved resolved[N_RESOLVED]; };
 
 static enum lc_status failed(struct control *c, struct lc_error *err) { return lc_fail(err, LC_IO, "control database: %s", sqlite3_errmsg(c->db)); }
 
@@ -32,6 +34,11 @@ struct control *control_open(const char *data_dir, struct lc_error *err) {
     return NULL;
   }
   pthread_mutex_init(&c->lock, NULL);
+  if (data_dir && !(c->data_dir = lc_strdup_n(data_dir, strlen(data_dir)))) {
+    control_close(c);
+    lc_fail(err, LC_NOMEM, "out of memory");
+    return NULL;
+  }
   if (data_dir && folder_control_path(data_dir, path, err) != LC_OK) {
     control_close(c);
     return NULL;
@@ -46,6 +53,7 @@ struct control *control_open(const char *data_dir, struct lc_error *err) {
 void control_close(struct control *c) {
   if (!c) return;
   sqlite3_close(c->db);
+  lc_free(c->data_dir);
   pthread_mutex_destroy(&c->lock);
   lc_free(c);
 }
@@ -181,14 +189,30 @@ enum lc_status control_set_names(struct control *c, const struct lc_identity *id
   return s;
 }
 
+/* The greatest number among a folder's names. */
+static void on_replica(void *arg, const char *name) {
+  uint64_t *greatest = arg, n = strtoull(name, NULL, 10);
+  if (n > *greatest) *greatest = n;
+}
+/* The number of a folder that is not there: where the control database was lost or is an older one, folders of others may be. */
 uint64_t control_new_replica(struct control *c, struct lc_error *err) {
-  uint64_t id = 0;
+  char path[4096];
+  uint64_t id = 0, least = 0;
   pthread_mutex_lock(&c->lock);
-  sqlite3_stmt *st = prepare(c, "UPDATE counter SET next = next + 1 WHERE id = 1 RETURNING next");
-  if (st && sqlite3_step(st) == SQLITE_ROW) id = (uint64_t)sqlite3_column_int64(st, 0);
-  if (st && sqlite3_step(st) != SQLITE_DONE) id = 0;
-  if (!id) failed(c, err);
-  sqlite3_finalize(st);
+  for (int round = 0; round < 2; round++) {
+    sqlite3_stmt *st = prepare(c, "UPDATE counter SET next = MAX(next, ?) + 1 WHERE id = 1 RETURNING next");
+    id = 0;
+    if (st) sqlite3_bind_int64(st, 1, (sqlite3_int64)least);
+    if (st && sqlite3_step(st) == SQLITE_ROW) id = (uint64_t)sqlite3_column_int64(st, 0);
+    if (st && sqlite3_step(st) != SQLITE_DONE) id = 0;
+    if (!id) failed(c, err);
+    sqlite3_finalize(st);
+    snprintf(path, sizeof path, "%.4000s/replicas/%llu", c->data_dir ? c->data_dir : "", (unsigned long long)id);
+    if (!id || !c->data_dir || access(path, F_OK) != 0) break;
+    snprintf(path, sizeof path, "%.4000s/replicas", c->data_dir);
+    int rc = lc_fs_posix.list(NULL, path, on_replica, &least);
+    if (rc < 0 || round) lc_fail(err, LC_IO, "no folder for a new database can be found in %s", path), id = 0;
+  }
   pthread_mutex_unlock(&c->lock);
   return id;
 }

@@ -198,7 +198,7 @@ struct lc_hash { uint8_t bytes[32]; }; /* digest bytes in order */
 uint64_t lc_hash64(const void *data, size_t len, uint64_t seed); /* for hash tables only; not stable across versions */
 void lc_blake3(struct lc_slice input, uint8_t out[32]);
 void lc_keccak256(struct lc_slice input, uint8_t out[32]);       /* program hashes (spec/01 §6.3) */
-uint32_t lc_crc32c(uint32_t crc, const void *data, size_t len);  /* start with 0; chainable; SSE4.2/ARM CRC when there */
+uint32_t lc_crc32c(uint32_t crc, const void *data, size_t len);  /* start with 0; chainable; SSE4.2 when there */
 void lc_hex_encode(const uint8_t *data, size_t len, char *out);  /* lower case; writes 2*len chars and NUL */
 bool lc_hex_decode(const char *text, size_t text_len, uint8_t *out); /* text_len even; false on a bad digit */
 

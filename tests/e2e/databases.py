@@ -1,6 +1,6 @@
 """Databases come, go and come back: names, locks, resets and deletion over HTTP (spec/04 §3.3-§3.4) while clients, calls and log followers
 are active; restarts, damaged files, one server per folder, the clean stop; what was confirmed arrives in order."""
-import http.client, json, os, random, re, signal, socket, sqlite3, struct, subprocess, threading, time
+import http.client, json, os, random, re, shutil, signal, socket, sqlite3, struct, subprocess, threading, time
 from lightcone import BINARY, Client, Server, bstr, main, module
 from websocket import End, V3, call, counter, ok, opened, persistent, rows, sub_applied, subscribe, u32, update
 
@@ -366,7 +366,28 @@ def data_folder():
         s.start()
 
 
+def lost_control_database():
+    """The folders of databases that the control database does not know any more are nobody's to take or to remove, whatever is published or fails to be."""
+    with Server() as s:
+        token = s.identity()['token']
+        for i in range(3): s.publish(f'd{i}', module('e2e-2.14'), token)
+        assert s.call('d1', 'append_log', 1, 'x', token=token)[0] == 200
+        s.stop()
+        def files(): return {p: open(p, 'rb').read() for r, _, fs in os.walk(s.data + '/replicas') for p in [os.path.join(r, f) for f in fs] if '/clog/' in p or '/snapshots/' in p}
+        before = files()
+        assert len(before) >= 3
+        shutil.rmtree(s.data + '/control-db')
+        s.start()
+        status, text, _ = s.http('PUT', '/v1/database/new', b'no module', token)
+        assert status >= 400, text
+        for i in range(3): s.publish(f'new{i}', module('e2e-2.14'), token)
+        assert s.call('new0', 'append_log', 1, 'x', token=token)[0] == 200
+        s.stop()
+        after = files()
+        assert all(after.get(p) == b for p, b in before.items()), set(before) - set(after)
+
+
 if __name__ == '__main__':
     import sys
-    tests = [names, energy, locks_and_deletion, deleted_while_reset, changes_under_load, come_back, damaged_files, clean_stop, confirmed_order, data_folder]
+    tests = [names, energy, locks_and_deletion, deleted_while_reset, changes_under_load, come_back, damaged_files, clean_stop, confirmed_order, data_folder, lost_control_database]
     main([t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]])

@@ -60,6 +60,7 @@ enum lc_status lc_instance_new(struct lc_module *m, struct lc_host_env *env, str
   return LC_OK;
 }
 void lc_instance_free(struct lc_instance *i) { free(i); }
+uint64_t lc_instance_memory_bytes(const struct lc_instance *i) { return (void)i, 0; }
 void lc_instance_interrupt(struct lc_instance *i, const char *reason) { (void)i; (void)reason; }
 
 /* ---- the module ---- */
