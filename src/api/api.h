@@ -9,6 +9,7 @@ struct lc_database_limits { const char *database; /* name or identity */ uint64_
 struct lc_database_retain { const char *database; /* name or identity */ bool all; };
 struct lc_server_options {
   const char *listen_addr;      /* HOST:PORT */
+  uint16_t pg_port;             /* of PostgreSQL's protocol, on the same host; 0: none */
   const char *data_dir;         /* created if missing */
   const char *jwt_pub_key_path, *jwt_priv_key_path; /* NULL: id_ecdsa(.pub) in data_dir, made on first start */
   const char *tls_cert_path, *tls_key_path; /* PEM; with them every connection speaks TLS. NULL: none does */

@@ -15,6 +15,7 @@ struct http_op {
   struct lc_connection_id conn;
   const struct lc_function_def *procedure; struct lc_module *module; /* running */
   unsigned version;
+  const struct lc_sql_form *form; /* of the rows; NULL: JSON */
   struct mcp_reply *mcp;        /* the answer is the result of a tool */
   void (*run)(struct http_op *op, struct lc_db *db, uint64_t *wait_for);
 };
@@ -232,7 +233,7 @@ static void sql(struct http_op *op, struct lc_db *db, uint64_t *wait_for) {
   op->is_connected = lc_db_http_needs_connection(db, lc_buf_slice(&op->body));
   if (op->is_connected && !connect(op, db, &op->conn, wait_for)) return;
   struct lc_sql_caller caller = {.identity = op->claims.identity, .is_owner = op->is_owner};
-  struct lc_db_query_later later = {.done = sql_done, .arg = op};
+  struct lc_db_query_later later = {.done = sql_done, .arg = op, .form = op->form};
   op->started_us = lc_env_system.now_us(NULL);
   enum lc_status st = lc_db_http_sql(db, &caller, lc_buf_slice(&op->body), &op->answer->body, &op->rows_of, &later, &err);
   op->pending = later.is_begun;
@@ -255,6 +256,18 @@ void route_sql(struct request *q, struct database *d) {
   op->confirmed = confirmed;
   lc_buf_slice_append(&op->body, q->r->body);
   submit(q, d, op);
+}
+
+void db_sql_in_form(struct server *s, struct lc_conn *conn, struct database *d, const struct lc_auth_claims *claims, struct lc_slice text, const struct lc_sql_form *form) {
+  struct request q = {.server = s, .conn = conn};
+  struct http_op *op = op_new(&q, sql);
+  if (!op) return;
+  lc_auth_claims_copy(&q.claims, claims);
+  op->confirmed = true;
+  op->form = form;
+  lc_buf_slice_append(&op->body, text);
+  submit(&q, d, op);
+  lc_auth_claims_release(&q.claims);
 }
 
 /* ---- schema ---- */

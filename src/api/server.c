@@ -232,6 +232,10 @@ void answer_free(struct answer *a) {
   lc_free(a);
 }
 void answer_send(struct answer *a, struct lc_conn *c) {
+  if (lc_conn_is_stream(c)) {
+    pg_answer(a, c);
+    return;
+  }
   struct lc_http_header headers[12];
   for (uint32_t i = 0; i < a->n_headers; i++) headers[i] = (struct lc_http_header){lc_slice_str(a->headers[i].name), lc_slice_str(a->headers[i].value)};
   lc_http_respond(c, &(struct lc_http_response){.status = a->status, .content_type = a->content_type, .headers = headers, .n_headers = a->n_headers, .body = lc_buf_slice(&a->body), .close = a->close});
@@ -487,7 +491,8 @@ static void on_thread_start(void *ctx, struct lc_net_thread *t) {
 }
 static void on_close(void *ctx, struct lc_conn *c) {
   (void)ctx;
-  if (lc_conn_is_websocket(c)) ws_closed(c);
+  if (lc_conn_is_stream(c)) pg_closed(c);
+  else if (lc_conn_is_websocket(c)) ws_closed(c);
   else routes_closed(c);
 }
 
@@ -525,7 +530,13 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
   if (st == LC_OK) st = open_all(s, err);
   if (st != LC_OK) return st;
   struct lc_net_options net = {.listen = o->listen_addr, .tls_cert = o->tls_cert_path, .tls_key = o->tls_key_path, .n_threads = s->n_threads, .max_body_bytes = PROGRAM_MAX_BYTES, .stop_reason = "module exited", .max_connections = o->max_connections, .ping_interval_ms = o->ping_interval_ms, .idle_timeout_ms = o->idle_timeout_ms, .close_handshake_ms = o->close_handshake_ms};
-  net.handler = (struct lc_net_handler){.ctx = s, .on_thread_start = on_thread_start, .body_limit = routes_body_limit, .on_request = routes_request, .on_upgrade = routes_request, .on_message = ws_message, .on_close = on_close, .on_turn = on_turn};
+  char pg_address[300];
+  const char *colon = strrchr(o->listen_addr, ':');
+  if (o->pg_port && colon) {
+    snprintf(pg_address, sizeof pg_address, "%.*s:%u", (int)(colon - o->listen_addr), o->listen_addr, o->pg_port);
+    net.listen_streams = pg_address;
+  }
+  net.handler = (struct lc_net_handler){.ctx = s, .on_thread_start = on_thread_start, .body_limit = routes_body_limit, .on_request = routes_request, .on_upgrade = routes_request, .on_message = ws_message, .on_stream = pg_input, .on_close = on_close, .on_turn = on_turn};
   struct lc_net *started;
   st = lc_net_start(&net, &started, err);
   if (st == LC_OK) atomic_store(&s->net, started);

@@ -232,6 +232,13 @@ void route_call(struct request *q, struct database *d);
 void route_sql(struct request *q, struct database *d);
 void route_schema(struct request *q, struct database *d);
 void route_logs(struct request *q, struct database *d);
+/* A statement of a connection that is not HTTP's, answered in a form of its own: the answer goes to pg_answer. */
+void db_sql_in_form(struct server *s, struct lc_conn *conn, struct database *d, const struct lc_auth_claims *claims, struct lc_slice text, const struct lc_sql_form *form);
+/* pg.c, pg_rows.c: the PostgreSQL listener */
+size_t pg_input(void *ctx, struct lc_conn *c, struct lc_slice bytes);
+void pg_closed(struct lc_conn *c);
+void pg_answer(struct answer *a, struct lc_conn *c); /* owning thread; frees a. 200: the body is messages, else text */
+extern const struct lc_sql_form pg_form;
 void route_publish(struct request *q);
 void route_pre_publish(struct request *q, struct database *d);
 void route_reset(struct request *q, struct database *d);

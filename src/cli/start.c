@@ -170,7 +170,9 @@ static int make_options(struct lc_cli *cli, const struct lc_cli_start_values *v,
   for (enum lc_cli_start_id id = START_PING_INTERVAL; rc == 0 && id <= START_CLOSE_HANDSHAKE_TIMEOUT; id++) rc = check_most(cli, v, id, 1, INT32_MAX);
   if (rc == 0) rc = set_log_level(cli, v);
   if (rc != 0) return rc;
-  if (lc_cli_start_number(v, START_PG_PORT, 0)) return lc_cli_fail(cli, "%s: this server offers no PostgreSQL listener; use the HTTP interface or `spacetime sql`", v->given[START_PG_PORT].from);
+  uint64_t pg_port = lc_cli_start_number(v, START_PG_PORT, 0);
+  if (pg_port && (rc = check_most(cli, v, START_PG_PORT, 1024, 65534)) != 0) return rc;
+  o->pg_port = (uint16_t)pg_port;
   uint64_t interval = lc_cli_start_number(v, START_SNAPSHOT_INTERVAL, 1000000);
   o->in_memory = lc_cli_start_number(v, START_IN_MEMORY, 0);
   o->network_threads = (unsigned)lc_cli_start_number(v, START_NETWORK_THREADS, 0);

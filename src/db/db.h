@@ -205,8 +205,14 @@ void lc_db_log_bad_call(struct lc_db *db, struct lc_slice function, const char *
 bool lc_db_http_needs_connection(const struct lc_db *db, struct lc_slice sql);
 /* A caller that is not connected, for the calls until the next: get_jwt answers for it. conn NULL: none; jwt_payload is borrowed. */
 void lc_db_http_visitor(struct lc_db *db, const struct lc_connection_id *conn, struct lc_slice jwt_payload);
+/* How the result of an SQL statement is written. begin may be followed by the error instead of rows and end. */
+struct lc_sql_form {
+  void (*begin)(struct lc_buf *out, const struct lc_type *row_type); /* of what returns no rows: without fields */
+  enum lc_status (*row)(struct lc_buf *out, const struct lc_type *row_type, struct lc_slice row, uint64_t index, struct lc_error *err);
+  void (*end)(struct lc_buf *out, const struct lc_type *row_type, uint64_t n_rows, const struct lc_dml_counts *counts, int64_t duration_us);
+};
 /* The end of a query with many rows, which a thread has computed: with the baton. out is the callee's to take. */
-struct lc_db_query_later { void (*done)(struct lc_db *db, void *arg, struct lc_buf *out, enum lc_status status, const struct lc_error *err); void *arg; bool is_begun; };
+struct lc_db_query_later { void (*done)(struct lc_db *db, void *arg, struct lc_buf *out, enum lc_status status, const struct lc_error *err); void *arg; bool is_begun; const struct lc_sql_form *form; /* NULL: JSON */ };
 /* HTTP SQL statement: appends the result JSON object of spec/04 §3.7 (schema, rows, total_duration_micros, stats) to out. *tx_offset as above. With `later` a query that
  * looks at many rows leaves the baton: LC_OK and later->is_begun; *tx_offset is the one its rows are of. */
 enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_db_query_later *later, struct lc_error *err);

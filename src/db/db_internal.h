@@ -165,7 +165,7 @@ void db_one_off(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op 
 bool db_read_begin(struct lc_db *db, struct lc_db_client *c, const struct lc_db_op *op, uint64_t query_set_id, enum lc_sql_language language, uint32_t flags, struct lc_buf *texts, uint32_t n, struct lc_slice args);
 enum { READ_ELSEWHERE_ROWS = 4096 }; /* answers that look at so many rows, some 0.1 ms, do not keep the writer */
 /* Compiles and runs a query of HTTP on an opened view, any thread: the JSON of lc_db_http_sql (http.c). LC_CLOSED: cancelled. */
-enum lc_status db_query_json(struct lc_db *db, struct lc_read_view view, const struct lc_sql_caller *caller, struct lc_slice sql, int64_t start_us, const atomic_bool *cancel, struct lc_buf *out, struct lc_error *err);
+enum lc_status db_query(struct lc_db *db, struct lc_read_view view, const struct lc_sql_caller *caller, struct lc_slice sql, int64_t start_us, const struct lc_sql_form *form, const atomic_bool *cancel, struct lc_buf *out, struct lc_error *err);
 bool db_reads_release(struct lc_db_client *c, struct lc_buf out[2]); /* the next output of a held client; false: none is ready. It is held as long as c->reads is not NULL */
 /* The same for a query by HTTP; sql and later are copied. */
 bool db_read_query(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, int64_t start_us, const struct lc_db_query_later *later);

@@ -44,17 +44,6 @@ void lc_db_log_bad_call(struct lc_db *db, struct lc_slice function, const char *
     module_log_engine(db->log, 0, now, name, "External attempt to call nonexistent %s \"%s\" failed. Have you run `spacetime generate` recently?", kind, name);
 }
 
-struct json_rows { struct lc_buf *out; const struct lc_type *row_type; const atomic_bool *cancel; bool first; struct lc_error *err; bool failed; };
-
-static bool json_row(void *ctx, struct lc_slice row) {
-  struct json_rows *j = ctx;
-  struct lc_reader r = lc_reader(row);
-  if (!j->first) lc_buf_str(j->out, ",");
-  j->first = false;
-  j->failed = lc_json_write_value(j->out, j->row_type, NULL, &r, LC_JSON_U, j->err) != LC_OK || !lc_buf_ok(j->out);
-  return !j->failed && !(j->cancel && atomic_load_explicit(j->cancel, memory_order_relaxed));
-}
-
 static void json_schema(struct lc_buf *out, const struct lc_type *row_type) {
   lc_buf_str(out, "{\"elements\":[");
   for (uint32_t i = 0; i < row_type->n_fields; i++) {
@@ -74,22 +63,56 @@ static void json_schema(struct lc_buf *out, const struct lc_type *row_type) {
   lc_buf_str(out, "]}");
 }
 
+static void json_begin(struct lc_buf *out, const struct lc_type *row_type) {
+  lc_buf_str(out, "[{\"schema\":");
+  json_schema(out, row_type);
+  lc_buf_str(out, ",\"rows\":[");
+}
+static enum lc_status json_row(struct lc_buf *out, const struct lc_type *row_type, struct lc_slice row, uint64_t index, struct lc_error *err) {
+  struct lc_reader r = lc_reader(row);
+  if (index) lc_buf_str(out, ",");
+  return lc_json_write_value(out, row_type, NULL, &r, LC_JSON_U, err);
+}
+static void json_end(struct lc_buf *out, const struct lc_type *row_type, uint64_t n_rows, const struct lc_dml_counts *counts, int64_t duration_us) {
+  (void)row_type, (void)n_rows;
+  lc_buf_printf(out, "],\"total_duration_micros\":%lld,\"stats\":{\"rows_inserted\":%llu,\"rows_deleted\":%llu,\"rows_updated\":%llu}}]", (long long)duration_us, (unsigned long long)counts->inserted,
+                (unsigned long long)counts->deleted, (unsigned long long)counts->updated);
+}
+static const struct lc_sql_form json = {json_begin, json_row, json_end};
+
+/* The answer to one statement while it is written. */
+struct answer { struct lc_buf *out; const struct lc_sql_form *form; const struct lc_type *row_type; uint64_t n_rows; const atomic_bool *cancel; struct lc_error *err; bool failed; };
+static struct answer answer_begin(struct lc_buf *out, const struct lc_sql_form *form, const struct lc_type *row_type, const atomic_bool *cancel, struct lc_error *err) {
+  struct answer a = {.out = out, .form = form ? form : &json, .row_type = row_type, .cancel = cancel, .err = err};
+  a.form->begin(out, row_type);
+  return a;
+}
+static bool answer_row(void *ctx, struct lc_slice row) {
+  struct answer *a = ctx;
+  a->failed = a->form->row(a->out, a->row_type, row, a->n_rows++, a->err) != LC_OK || !lc_buf_ok(a->out);
+  return !a->failed && !(a->cancel && atomic_load_explicit(a->cancel, memory_order_relaxed));
+}
+static enum lc_status answer_end(const struct lc_db *db, struct answer *a, int64_t start_us, const struct lc_dml_counts *counts) {
+  a->form->end(a->out, a->row_type, a->n_rows, counts, db->options.env->now_us(db->options.env->ctx) - start_us);
+  return lc_buf_ok(a->out) ? LC_OK : lc_fail(a->err, LC_NOMEM, "out of memory while writing the answer");
+}
+
 /* Plan of an EXPLAIN as rows of one column. */
-static bool explain_rows(const struct lc_plan *plan, struct lc_read_view view, struct lc_buf *out) {
-  struct lc_buf text = {0};
+static enum lc_status explain_rows(const struct lc_plan *plan, struct lc_read_view view, struct answer *a) {
+  struct lc_buf text = {0}, row = {0};
   lc_plan_explain(plan, view, &text);
-  lc_buf_str(out, "[{\"schema\":{\"elements\":[{\"name\":{\"some\":\"plan\"},\"algebraic_type\":{\"String\":[]}}]},\"rows\":[");
   const uint8_t *at = text.data, *end = text.data + text.len;
-  for (bool first = true; at < end; first = false) {
+  bool go = lc_buf_ok(&text);
+  while (at < end && go) {
     const uint8_t *line = memchr(at, '\n', (size_t)(end - at));
-    lc_buf_str(out, first ? "[" : ",[");
-    lc_json_escape(out, lc_slice(at, (size_t)((line ? line : end) - at)));
-    lc_buf_str(out, "]");
+    lc_buf_clear(&row);
+    lc_buf_bsatn_bytes(&row, lc_slice(at, (size_t)((line ? line : end) - at)));
+    go = lc_buf_ok(&row) && answer_row(a, lc_buf_slice(&row));
     at = line ? line + 1 : end;
   }
-  bool ok = lc_buf_ok(&text);
   lc_buf_free(&text);
-  return ok;
+  lc_buf_free(&row);
+  return go ? LC_OK : lc_fail(a->err, LC_NOMEM, "out of memory");
 }
 
 static enum lc_status change(struct lc_db *db, const struct lc_plan *plan, const struct lc_identity *caller, struct lc_dml_counts *counts, struct lc_error *err) {
@@ -105,31 +128,21 @@ static enum lc_status change(struct lc_db *db, const struct lc_plan *plan, const
   return st;
 }
 
-static void begin_json(struct lc_buf *out, const struct lc_plan *plan) {
-  lc_buf_str(out, "[{\"schema\":");
-  json_schema(out, lc_plan_row_type(plan));
-  lc_buf_str(out, ",\"rows\":[");
-}
-static enum lc_status rows_json(const struct lc_plan *plan, struct lc_read_view view, const atomic_bool *cancel, struct lc_buf *out, struct lc_error *err) {
-  struct json_rows j = {.out = out, .row_type = lc_plan_row_type(plan), .cancel = cancel, .first = true, .err = err};
-  enum lc_status st = lc_plan_run(plan, view, json_row, &j, err);
-  if (st == LC_OK && j.failed) st = lc_buf_ok(out) ? err->status : lc_fail(err, LC_NOMEM, "out of memory while writing the rows of the answer");
-  if (st == LC_OK && cancel && atomic_load(cancel)) st = lc_fail(err, LC_CLOSED, "the database is being closed");
+static enum lc_status rows(const struct lc_plan *plan, struct lc_read_view view, struct answer *a) {
+  enum lc_status st = lc_plan_run(plan, view, answer_row, a, a->err);
+  if (st == LC_OK && a->failed) st = lc_buf_ok(a->out) ? a->err->status : lc_fail(a->err, LC_NOMEM, "out of memory while writing the rows of the answer");
+  if (st == LC_OK && a->cancel && atomic_load(a->cancel)) st = lc_fail(a->err, LC_CLOSED, "the database is being closed");
   return st;
 }
-static enum lc_status end_json(const struct lc_db *db, int64_t start_us, const struct lc_dml_counts *counts, struct lc_buf *out, struct lc_error *err) {
-  lc_buf_printf(out, "],\"total_duration_micros\":%lld,\"stats\":{\"rows_inserted\":%llu,\"rows_deleted\":%llu,\"rows_updated\":%llu}}]", (long long)(db->options.env->now_us(db->options.env->ctx) - start_us),
-                (unsigned long long)counts->inserted, (unsigned long long)counts->deleted, (unsigned long long)counts->updated);
-  return lc_buf_ok(out) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory while writing the answer");
-}
-enum lc_status db_query_json(struct lc_db *db, struct lc_read_view view, const struct lc_sql_caller *caller, struct lc_slice sql, int64_t start_us, const atomic_bool *cancel, struct lc_buf *out, struct lc_error *err) {
+enum lc_status db_query(struct lc_db *db, struct lc_read_view view, const struct lc_sql_caller *caller, struct lc_slice sql, int64_t start_us, const struct lc_sql_form *form, const atomic_bool *cancel, struct lc_buf *out, struct lc_error *err) {
   struct lc_plan *plan;
   enum lc_status st = lc_sql_compile(view, sql, LC_SQL_STATEMENT, caller, &plan, err);
   if (st != LC_OK) return st;
-  begin_json(out, plan);
-  st = rows_json(plan, view, cancel, out, err);
+  struct answer a = answer_begin(out, form, lc_plan_row_type(plan), cancel, err);
+  st = rows(plan, view, &a);
+  if (st == LC_OK) st = answer_end(db, &a, start_us, &(struct lc_dml_counts){0});
   lc_plan_free(plan);
-  return st == LC_OK ? end_json(db, start_us, &(struct lc_dml_counts){0}, out, err) : st;
+  return st;
 }
 
 enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *caller, struct lc_slice sql, struct lc_buf *out, uint64_t *tx_offset, struct lc_db_query_later *later, struct lc_error *err) {
@@ -153,21 +166,29 @@ enum lc_status lc_db_http_sql(struct lc_db *db, const struct lc_sql_caller *call
     sum = lc_plan_estimate(plan, view, &limit);
     st = lc_plan_check_limit(sum, limit, err);
   }
+  const struct lc_sql_form *form = later ? later->form : NULL;
+  struct answer a;
   if (st == LC_OK && explain) {
-    if (!explain_rows(plan, view, out)) st = lc_fail(err, LC_NOMEM, "out of memory");
+    const struct lc_type_field column = {.name = lc_slice_str("plan"), .has_name = true, .type = lc_type_primitive(LC_T_STRING)};
+    const struct lc_type plan_row = {.kind = LC_T_PRODUCT, .static_size_bytes = LC_SIZE_DYNAMIC, .n_fields = 1, .fields = &column};
+    a = answer_begin(out, form, &plan_row, NULL, err);
+    st = explain_rows(plan, view, &a);
+    if (st == LC_OK) st = answer_end(db, &a, start, &counts);
   } else if (st == LC_OK && lc_plan_kind(plan) > LC_SQL_COUNT) {
-    begin_json(out, plan);
+    a = answer_begin(out, form, lc_plan_row_type(plan), NULL, err);
     st = change(db, plan, &caller->identity, &counts, err);
     *tx_offset = db->next_offset;
+    if (st == LC_OK) st = answer_end(db, &a, start, &counts);
   } else if (st == LC_OK) {
     views_need(db, plan, &caller->identity); /* a view that fails has no rows */
     *tx_offset = db->next_offset;
     if (later && sum >= READ_ELSEWHERE_ROWS) later->is_begun = db_read_query(db, caller, sql, start, later);
     if (!later || !later->is_begun) {
-      begin_json(out, plan);
-      st = rows_json(plan, view, NULL, out, err);
+      a = answer_begin(out, form, lc_plan_row_type(plan), NULL, err);
+      st = rows(plan, view, &a);
+      if (st == LC_OK) st = answer_end(db, &a, start, &counts);
     }
   }
   lc_plan_free(plan);
-  return st == LC_OK && !(later && later->is_begun) ? end_json(db, start, &counts, out, err) : st;
+  return st;
 }

@@ -40,7 +40,7 @@ static void read_rows(struct read_job *job) {
   struct lc_live_answer answer = {0};
   struct lc_error err = {0};
   if (!job->client) {
-    job->status = db_query_json(job->db, job->view, &job->caller, lc_buf_slice(&job->texts), job->start_us, &job->cancel, &job->answer, &job->err);
+    job->status = db_query(job->db, job->view, &job->caller, lc_buf_slice(&job->texts), job->start_us, job->later.form, &job->cancel, &job->answer, &job->err);
     lc_read_view_close(&job->view);
     return;
   }

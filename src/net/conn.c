@@ -370,10 +370,15 @@ void conn_bury(struct lc_net_thread *t) {
 /* ---- input ---- */
 
 static void update_reading(struct lc_conn *c);
+static size_t stream_feed(struct lc_conn *c, const uint8_t *data, size_t len) {
+  const struct lc_net_handler *h = &c->thread->net->o.handler;
+  conn_announce(c);
+  return h->on_stream(h->ctx, c, lc_slice(data, len));
+}
 static size_t feed(struct lc_conn *c, uint8_t *data, size_t len) {
   size_t used = 0;
   while (used < len && c->state == CONN_OPEN && !c->paused) { /* an upgrade changes the speaker in the middle */
-    size_t n = c->ws ? ws_feed(c, data + used, len - used) : http_feed(c, data + used, len - used);
+    size_t n = c->is_stream ? stream_feed(c, data + used, len - used) : c->ws ? ws_feed(c, data + used, len - used) : http_feed(c, data + used, len - used);
     if (!n) break;
     used += n;
   }
@@ -481,7 +486,7 @@ void conn_resume_listed(struct lc_net_thread *t) {
     if (c->in.len) feed_in(c);
     else update_reading(c);
     if (c->peer_done && c->state == CONN_OPEN) { /* all that had arrived has been looked at */
-      if (c->ws || c->http->streaming) conn_end(c);
+      if (!c->http || c->http->streaming) conn_end(c);
       else if (!c->http->pending) conn_finish(c, 0);
     }
     if (c->ws && c->state != CONN_ENDED && h->on_read_end) h->on_read_end(h->ctx, c);
@@ -495,10 +500,11 @@ void lc_conn_pause(struct lc_conn *c, bool paused) {
 }
 void conn_resume(struct lc_conn *c) { list_resume(c); }
 
-void conn_adopt(struct lc_net_thread *t, int fd) {
+void conn_adopt(struct lc_net_thread *t, int fd, bool is_stream) {
   struct lc_conn *c = t->stopping ? NULL : lc_alloc_zero(1, sizeof *c);
   if (c) c->thread = t;
-  if (!c || !http_start(c) || (t->net->tls && !(c->tls = tls_new(t->net->tls, now_ms(t)))) || uv_tcp_init(&t->loop, &c->tcp)) {
+  if (c) c->is_stream = is_stream;
+  if (!c || (!is_stream && !http_start(c)) || (!is_stream && t->net->tls && !(c->tls = tls_new(t->net->tls, now_ms(t)))) || uv_tcp_init(&t->loop, &c->tcp)) {
     if (c) http_free(c->http);
     if (c) tls_free(c->tls);
     lc_free(c);
@@ -536,7 +542,36 @@ void conn_adopt(struct lc_net_thread *t, int fd) {
   }
   uv_tcp_nodelay(&c->tcp, 1);
   count(&t->accepted, 1);
+  if (is_stream) conn_deadline(c, now_ms(t) + t->net->o.stream_startup_ms);
   update_reading(c);
+}
+
+/* ---- streams ---- */
+
+bool lc_conn_is_stream(const struct lc_conn *c) { return c->is_stream; }
+void lc_stream_send(struct lc_conn *c, struct lc_slice bytes) {
+  if (c->state == CONN_OPEN) conn_out(c, bytes.data, bytes.len);
+}
+void lc_stream_send_buf(struct lc_conn *c, struct lc_buf *bytes) {
+  if (c->state != CONN_OPEN) {
+    lc_buf_free(bytes);
+    return;
+  }
+  conn_expect(c, bytes->len);
+  conn_out_buf(c, bytes);
+}
+void lc_stream_deadline(struct lc_conn *c, uint32_t ms) {
+  if (c->state == CONN_OPEN) conn_deadline(c, ms ? now_ms(c->thread) + ms : 0);
+}
+bool lc_stream_has_tls(const struct lc_conn *c) { return c->thread->net->tls != NULL; }
+bool lc_stream_is_secret(const struct lc_conn *c) { return c->tls != NULL; }
+bool lc_stream_start_tls(struct lc_conn *c, struct lc_slice last) {
+  struct tls *tls = tls_new(c->thread->net->tls, now_ms(c->thread));
+  if (!tls) return false;
+  conn_out(c, last.data, last.len);
+  if (c->out_last) c->out_last->sealed = true;
+  c->tls = tls;
+  return true;
 }
 
 /* ---- time ---- */
@@ -575,6 +610,6 @@ void conn_tick(struct lc_net_thread *t) {
     if (!scan) continue;
     if (stalls(c, now)) conn_end(c);
     else if (c->ws) ws_tick(c, now);
-    else if (c->state == CONN_OPEN && !c->http->pending && !c->out_bytes && now - c->http->since_ms > o->http_idle_ms) conn_end(c);
+    else if (c->http && c->state == CONN_OPEN && !c->http->pending && !c->out_bytes && now - c->http->since_ms > o->http_idle_ms) conn_end(c);
   }
 }

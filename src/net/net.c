@@ -245,10 +245,10 @@ static void *monitor_main(void *arg) {
 
 /* ---- listener ---- */
 
-struct accepted { struct lc_net_task task; int fd; };
+struct accepted { struct lc_net_task task; int fd; bool is_stream; };
 static void on_accepted(struct lc_net_thread *t, struct lc_net_task *task) {
   struct accepted *a = (struct accepted *)task;
-  conn_adopt(t, a->fd);
+  conn_adopt(t, a->fd, a->is_stream);
   lc_free(a);
 }
 
@@ -256,9 +256,10 @@ static void on_listener(uv_poll_t *handle, int status, int events) {
   (void)events;
   struct lc_net_thread *t = handle->data;
   struct lc_net *net = t->net;
+  bool is_stream = handle == &t->stream_listener;
   if (status < 0) return;
   for (int i = 0; i < 256; i++) {
-    int fd = accept4(net->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(is_stream ? net->stream_fd : net->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) return;
@@ -274,7 +275,7 @@ static void on_listener(uv_poll_t *handle, int status, int events) {
     atomic_fetch_add(&net->n_connections, 1);
     struct lc_net_thread *to = &net->threads[net->next_thread++ % net->n_threads];
     if (to == t) {
-      conn_adopt(t, fd);
+      conn_adopt(t, fd, is_stream);
       continue;
     }
     struct accepted *a = lc_alloc_zero(1, sizeof *a);
@@ -285,12 +286,13 @@ static void on_listener(uv_poll_t *handle, int status, int events) {
     }
     a->task.run = on_accepted;
     a->fd = fd;
+    a->is_stream = is_stream;
     lc_net_post(net, to->index, &a->task);
   }
 }
 
-static enum lc_status bind_listener(struct lc_net *net, struct lc_error *err) {
-  const char *text = net->listen, *colon = strrchr(text, ':');
+static enum lc_status bind_listener(const char *text, int *listen_fd, uint16_t *port, struct lc_error *err) {
+  const char *colon = strrchr(text, ':');
   if (!colon || colon == text || !colon[1]) return lc_fail(err, LC_INVALID, "%s is not a listen address: HOST:PORT is wanted", text);
   char host[256];
   size_t host_len = (size_t)(colon - text);
@@ -303,7 +305,7 @@ static enum lc_status bind_listener(struct lc_net *net, struct lc_error *err) {
   int rc = getaddrinfo(host, colon + 1, &hints, &found);
   if (rc) return lc_fail(err, LC_INVALID, "cannot resolve the listen address %s: %s", text, gai_strerror(rc));
   int last = 0;
-  for (struct addrinfo *a = found; a && net->listen_fd < 0; a = a->ai_next) {
+  for (struct addrinfo *a = found; a && *listen_fd < 0; a = a->ai_next) {
     int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     if (fd < 0) {
       last = errno;
@@ -311,18 +313,18 @@ static enum lc_status bind_listener(struct lc_net *net, struct lc_error *err) {
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 1024) == 0) {
-      net->listen_fd = fd;
+      *listen_fd = fd;
     } else {
       last = errno;
       close(fd);
     }
   }
   freeaddrinfo(found);
-  if (net->listen_fd < 0) return lc_fail(err, LC_IO, "cannot listen on %s: %s", text, strerror(last));
+  if (*listen_fd < 0) return lc_fail(err, LC_IO, "cannot listen on %s: %s", text, strerror(last));
   struct sockaddr_storage address;
   socklen_t len = sizeof address;
-  getsockname(net->listen_fd, (struct sockaddr *)&address, &len);
-  net->port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port : ((struct sockaddr_in *)&address)->sin_port);
+  getsockname(*listen_fd, (struct sockaddr *)&address, &len);
+  *port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port : ((struct sockaddr_in *)&address)->sin_port);
   return LC_OK;
 }
 
@@ -335,6 +337,7 @@ static void on_tick(uv_timer_t *timer) {
   if (!t->accept_paused || t->stopping) return;
   t->accept_paused = false;
   uv_poll_start(&t->listener, UV_READABLE, on_listener);
+  if (t->net->stream_fd >= 0) uv_poll_start(&t->stream_listener, UV_READABLE, on_listener);
 }
 
 static bool thread_init(struct lc_net *net, struct lc_net_thread *t, uint32_t index) {
@@ -350,6 +353,11 @@ static bool thread_init(struct lc_net *net, struct lc_net_thread *t, uint32_t in
     uv_poll_init_socket(&t->loop, &t->listener, net->listen_fd);
     t->listener.data = t;
     uv_poll_start(&t->listener, UV_READABLE, on_listener);
+  }
+  if (index == 0 && net->stream_fd >= 0) {
+    uv_poll_init_socket(&t->loop, &t->stream_listener, net->stream_fd);
+    t->stream_listener.data = t;
+    uv_poll_start(&t->stream_listener, UV_READABLE, on_listener);
   }
   return true;
 }
@@ -375,7 +383,8 @@ enum lc_status lc_net_start(const struct lc_net_options *o, struct lc_net **out,
   DEFAULT(slow_run_ms, 4);
   DEFAULT(max_connections, 100000);
   DEFAULT(stop_reason, "");
-  net->listen_fd = -1;
+  DEFAULT(stream_startup_ms, 60000);
+  net->listen_fd = net->stream_fd = -1;
   net->n_threads = net->o.n_threads;
   net->listen = lc_strdup_n(o->listen, strlen(o->listen));
   net->o.listen = net->listen;
@@ -388,7 +397,9 @@ enum lc_status lc_net_start(const struct lc_net_options *o, struct lc_net **out,
   pthread_condattr_destroy(&attr);
   enum lc_status s = !net->listen || !net->threads ? lc_fail(err, LC_NOMEM, "out of memory") : LC_OK;
   if (s == LC_OK && o->tls_cert) s = tls_server_new(o->tls_cert, o->tls_key, &net->tls, err);
-  if (s == LC_OK) s = bind_listener(net, err);
+  uint16_t stream_port;
+  if (s == LC_OK) s = bind_listener(net->listen, &net->listen_fd, &net->port, err);
+  if (s == LC_OK && o->listen_streams) s = bind_listener(o->listen_streams, &net->stream_fd, &stream_port, err);
   if (s) {
     lc_net_free(net);
     return s;
@@ -413,8 +424,11 @@ static void on_stop(struct lc_net_thread *t, struct lc_net_task *task) {
   uv_update_time(&t->loop);
   t->stop_deadline_ms = now_ms(t) + t->net->o.stop_grace_ms;
   if (t->index == 0) uv_close((uv_handle_t *)&t->listener, NULL);
+  if (t->index == 0 && t->net->stream_fd >= 0) uv_close((uv_handle_t *)&t->stream_listener, NULL);
   for (struct lc_conn *c = t->conns; c; c = c->next) {
     if (c->ws) ws_shut(c);
+    else if (c->is_stream && c->paused) continue; /* its answer may come before the end */
+    else if (c->is_stream) conn_finish(c, 0);
     else if (c->http->pending) c->http->keep_alive = false;
     else if (c->out_bytes) conn_finish(c, 0);
     else conn_end(c);
@@ -448,6 +462,7 @@ void lc_net_run_rest(struct lc_net *net) {
 void lc_net_free(struct lc_net *net) {
   if (!net) return;
   if (net->listen_fd >= 0) close(net->listen_fd);
+  if (net->stream_fd >= 0) close(net->stream_fd);
   for (uint32_t i = 0; net->threads && i < net->n_threads; i++) {
     if (net->threads[i].read_buffer) {
       uv_walk(&net->threads[i].loop, close_handle, NULL);

@@ -102,6 +102,31 @@ void lc_ws_send_buf(struct lc_conn *c, bool text, struct lc_buf *payload);
 void lc_ws_close(struct lc_conn *c, uint16_t code, struct lc_slice reason);
 size_t lc_conn_backlog_bytes(const struct lc_conn *c); /* queued and not yet taken by the kernel */
 
+/* ---- streams: connections of the second listener, whose protocol the handler speaks ---- */
+
+bool lc_conn_is_stream(const struct lc_conn *c);
+void lc_stream_send(struct lc_conn *c, struct lc_slice bytes);     /* queued; leaves at the end of the turn */
+void lc_stream_send_buf(struct lc_conn *c, struct lc_buf *bytes);  /* the same for the bytes of *bytes, which are taken. One answer: it alone never exceeds max_backlog_bytes */
+void lc_stream_deadline(struct lc_conn *c, uint32_t ms);           /* the connection ends then; 0: never by itself */
+bool lc_stream_has_tls(const struct lc_conn *c);                   /* the server has a certificate */
+bool lc_stream_is_secret(const struct lc_conn *c);                 /* it speaks TLS by now */
+/* Sends `last` plainly; all that follows in both directions is TLS. False: out of memory. */
+bool lc_stream_start_tls(struct lc_conn *c, struct lc_slice last);
+
+/* PostgreSQL's messages, for streams (pg.c; spec/04 §10). */
+struct lc_pg_message { uint8_t type; /* 0: the first of a connection */ struct lc_slice body; };
+/* The message `in` begins with: its size, or 0: more must come, or SIZE_MAX: its length is impossible or beyond max_bytes. */
+size_t lc_pg_read(struct lc_slice in, bool is_startup, uint32_t max_bytes, struct lc_pg_message *out);
+bool lc_pg_read_text(struct lc_slice *rest, struct lc_slice *text); /* up to a zero; false: there is none */
+bool lc_pg_read_u32(struct lc_slice *rest, uint32_t *value);
+void lc_pg_u16(struct lc_buf *out, uint16_t v);
+void lc_pg_u32(struct lc_buf *out, uint32_t v);
+void lc_pg_text(struct lc_buf *out, struct lc_slice text);  /* with a zero; cut at one inside */
+size_t lc_pg_begin(struct lc_buf *out, char type);          /* returns what lc_pg_end wants */
+void lc_pg_end(struct lc_buf *out, size_t at);
+void lc_pg_error(struct lc_buf *out, const char *severity, const char *sqlstate, struct lc_slice text);
+void lc_pg_ready(struct lc_buf *out);                       /* ReadyForQuery: no transaction is open */
+
 /* ---- tasks ---- */
 
 /* Embed in what you post. `run` gets the task back and owns it; the thread may be another OS thread than last time but never two at once. */
@@ -137,6 +162,8 @@ struct lc_net_handler {
   void (*on_upgrade)(void *ctx, struct lc_conn *c, const struct lc_http_request *r);
   /* One complete message, unmasked; text has been checked to be UTF-8. */
   void (*on_message)(void *ctx, struct lc_conn *c, struct lc_slice payload, bool text);
+  /* What a stream has received and not consumed: returns how much is consumed now. The rest comes again with more, or when the connection is resumed. */
+  size_t (*on_stream)(void *ctx, struct lc_conn *c, struct lc_slice bytes);
   /* After the last on_message of one read: hand over what was batched. May be NULL. */
   void (*on_read_end)(void *ctx, struct lc_conn *c);
   /* The connection is over: once for every connection for which any function above was called. It can still be looked at, not written to. */
@@ -147,6 +174,8 @@ struct lc_net_handler {
 
 struct lc_net_options { /* zero means the default given here */
   const char *listen;             /* "127.0.0.1:3000", "[::1]:0", "0.0.0.0:3000"; port 0: any free port */
+  const char *listen_streams;     /* HOST:PORT of a second listener, whose connections are streams; NULL: none */
+  uint32_t stream_startup_ms;     /* 60,000: first deadline of a stream */
   const char *tls_cert, *tls_key; /* PEM files of the certificate's chain and its key: all connections speak TLS (1.2 and later); default: none does */
   uint32_t n_threads;             /* default: processors, at most 8 */
   struct lc_net_handler handler;  /* copied */

@@ -49,7 +49,7 @@ struct lc_conn {
   struct lc_net_thread *thread;
   void *user;
   struct tls *tls;              /* NULL: none */
-  struct http_state *http;      /* exactly one of http and ws, until the end */
+  struct http_state *http;      /* exactly one of http and ws, until the end; neither: a stream */
   struct ws_state *ws;
   struct lc_buf in;             /* received and not consumed */
   struct chunk *out_first, *out_last; /* waiting for the kernel */
@@ -58,7 +58,7 @@ struct lc_conn {
   size_t largest_bytes;         /* of a single message or answer since the queue was empty */
   uint64_t sent_bytes, seen_bytes; size_t writing_bytes; int64_t progress_ms; /* of the output: what the kernel took, as of the last look */
   enum conn_state state;
-  bool paused, reading, dirty, announced, shutdown_started, resume_listed, peer_done; /* peer_done: it has shut its side */
+  bool is_stream, paused, reading, dirty, announced, shutdown_started, resume_listed, peer_done; /* peer_done: it has shut its side */
   int64_t deadline_ms;          /* of the close handshake or of lingering; 0: none. Set when the last output has left */
   uint32_t linger_ms;           /* FINISHING: how long the peer may take to close once our output has left */
   uint32_t slot; uint64_t generation;
@@ -74,7 +74,7 @@ struct lc_net_thread {
   uv_loop_t loop;
   uv_async_t async;
   uv_timer_t tick;
-  uv_poll_t listener;           /* thread 0 */
+  uv_poll_t listener, stream_listener; /* thread 0 */
   void *user;
   _Atomic(struct lc_net_task *) inbox;
   struct lc_conn *conns, *dirty, *ended, *resume;
@@ -97,7 +97,7 @@ struct lc_net {
   struct lc_net_options o;
   char *listen;
   struct tls_server *tls;       /* NULL: connections speak plainly */
-  int listen_fd; uint16_t port;
+  int listen_fd, stream_fd; uint16_t port; /* stream_fd -1: none */
   struct lc_net_thread *threads; uint32_t n_threads;
   uint32_t next_thread;         /* of the listener */
   atomic_uint n_connections, running_os_threads;
@@ -114,7 +114,7 @@ static inline int64_t now_ms(const struct lc_net_thread *t) { return (int64_t)uv
 static inline void count(_Atomic uint64_t *c, uint64_t n) { atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed); }
 
 /* conn.c */
-void conn_adopt(struct lc_net_thread *t, int fd);         /* new connection; closes fd when it cannot */
+void conn_adopt(struct lc_net_thread *t, int fd, bool is_stream);         /* new connection; closes fd when it cannot */
 void conn_end(struct lc_conn *c);                         /* drop: on_close at the end of the turn */
 void conn_deadline(struct lc_conn *c, int64_t at_ms);      /* ends then; 0: none */
 void conn_finish(struct lc_conn *c, uint32_t linger_ms);  /* output, then shut down, then wait for the peer at most linger_ms */
