@@ -1,6 +1,7 @@
 """The PostgreSQL listener (spec/04 §10, §12 case 29): psql itself, and its protocol byte by byte, with those that mean harm."""
 import json, os, socket, struct, subprocess
-from lightcone import Server, main, module
+from lightcone import Server, TOP, main, module
+from tls import Certificates
 
 
 def free_port():
@@ -11,13 +12,18 @@ def free_port():
 
 class Pg(Server):
     """A server with the listener and a database `game` of one table."""
-    def __init__(self):
+    def __init__(self, certificates=None):
         self.pg_port = free_port()
-        super().__init__(options=['--pg-port', str(self.pg_port)])
+        options = ['--pg-port', str(self.pg_port)]
+        if certificates:
+            cert, key = certificates.sign('a')
+            options += ['--tls-cert', cert, '--tls-key', key]
+            self.tls = certificates.context()
+        super().__init__(options=options)
         self.owner = self.identity()
         self.publish('game', module(MODULE), self.owner['token'])
-    def psql(self, query, token=None, database='game', flags='-At'):
-        env = dict(os.environ, PGPASSWORD=token or self.owner['token'], PGCONNECT_TIMEOUT='20')
+    def psql(self, query, token=None, database='game', flags='-At', env={}):
+        env = dict(os.environ, PGPASSWORD=token or self.owner['token'], PGCONNECT_TIMEOUT='20') | env
         return subprocess.run(['psql', '-X', '-h', '127.0.0.1', '-p', str(self.pg_port), '-U', 'me', '-d', database, flags, '-v', 'VERBOSITY=verbose', '-c', query], capture_output=True, text=True, timeout=60, env=env)
     def connect(self, token=None, database='game'):
         c = Wire(self.pg_port)
@@ -161,5 +167,29 @@ def hostile():
         c.startup(0x30009)
         s.check_alive()
 
+def node_client():
+    with Pg() as s:
+        r = subprocess.run(['node', os.path.join(TOP, 'build', 'clients', 'npm-pg', 'pg.mjs'), str(s.pg_port), s.owner['token'], s.identity()['token']], capture_output=True, text=True, timeout=60)
+        assert r.returncode == 0 and r.stdout.endswith('passed\n'), r
 
-if __name__ == '__main__': main([psql, wire, identities, hostile])
+def tls():
+    """With a certificate the listener wants TLS, asked for by SSLRequest; what is said before in plain is not taken for secret."""
+    with Certificates() as certificates:
+        with Pg(certificates) as s:
+            env = {'PGSSLMODE': 'verify-full', 'PGSSLROOTCERT': certificates.ca}
+            assert s.psql('SELECT table_name FROM st_table WHERE table_id = 2', env=env).stdout == 'st_column\n'
+            r = s.psql('SELECT * FROM st_table', env={'PGSSLMODE': 'disable'})
+            assert r.returncode == 2 and 'this server wants TLS' in r.stderr, r
+            c = Wire(s.pg_port)
+            c.s.sendall(struct.pack('>II', 8, 80877103) + struct.pack('>II', 8, 80877103))
+            assert c.is_over()
+            c = Wire(s.pg_port)
+            c.s.sendall(struct.pack('>II', 8, 80877103))
+            assert c.f.read(1) == b'S'
+            c.s.sendall(b'nonsense' * 10)
+            try: c.f.read()
+            except ConnectionError: pass
+            assert s.psql('SELECT table_name FROM st_table WHERE table_id = 2', env=env).returncode == 0
+
+
+if __name__ == '__main__': main([psql, wire, identities, hostile, tls, node_client])

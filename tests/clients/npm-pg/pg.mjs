@@ -1,0 +1,30 @@
+// Node's PostgreSQL client against the listener: pg.mjs PORT TOKEN OTHER_TOKEN. Prints `ok <step>` lines, then `passed`.
+import assert from 'node:assert';
+import pg from 'pg';
+const [port, token, otherToken] = process.argv.slice(2);
+const open = async password => {
+  const c = new pg.Client({ host: '127.0.0.1', port: Number(port), user: 'me', database: 'game', password });
+  await c.connect();
+  return c;
+};
+const client = await open(token), other = await open(otherToken);
+const r = await client.query('SELECT table_primary_key, table_id, table_name FROM st_table WHERE table_id = 2');
+assert.deepEqual(r.rows, [{ table_primary_key: { none: {} }, table_id: '2', table_name: 'st_column' }]);
+assert.deepEqual(r.fields.map(f => f.dataTypeID), [114, 20, 1043]);
+assert.equal(r.command, 'SELECT');
+assert.equal(r.rowCount, 1);
+console.log('ok rows');
+await assert.rejects(client.query('nonsense'), e => e.code === 'XX000' && e.message.startsWith('(Sql) '));
+assert.equal((await client.query('SELECT COUNT(*) AS n FROM st_table WHERE table_id < 4')).rows[0].n, '3');
+console.log('ok errors');
+const all = await Promise.all(Array.from({ length: 200 }, (_, i) => (i % 2 ? client : other).query(`SELECT table_id FROM st_table WHERE table_id = ${i % 8 + 1}`)));
+all.forEach((a, i) => assert.equal(a.rows[0].table_id, String(i % 8 + 1)));
+console.log('ok many');
+await assert.rejects(client.query('SELECT * FROM st_table WHERE table_id = $1', [2]), e => e.code === '0A000');
+assert.equal((await client.query('SELECT table_id FROM st_table WHERE table_id = 2')).rows.length, 1);
+console.log('ok extended queries refused');
+await assert.rejects(open('bad'), e => e.code === '28P01' && e.message === 'Invalid token: InvalidToken');
+console.log('ok bad token');
+await client.end();
+await other.end();
+console.log('passed');
