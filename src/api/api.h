@@ -4,7 +4,7 @@
 #include "../db/db.h"
 
 /* Limits of one database; 0: the server's. */
-struct lc_database_limits { const char *database; /* name or identity */ uint64_t time_budget_ms, module_memory_mib; };
+struct lc_database_limits { const char *database; /* name or identity */ uint64_t time_budget_ms, module_memory_mib, data_memory_mib; };
 /* Of one database: all snapshots and the whole log are kept, or what is needed. */
 struct lc_database_retain { const char *database; /* name or identity */ bool all; };
 struct lc_server_options {
@@ -16,6 +16,7 @@ struct lc_server_options {
   unsigned network_threads;     /* 0: processors, at most 8 */
   uint64_t time_budget_ms;      /* per call; 0: 60,000 */
   uint64_t module_memory_mib;   /* linear memory of an instance; 0: 1024 */
+  uint64_t data_memory_mib;     /* rows and indexes of a database; 0: no limit */
   const struct lc_database_limits *database_limits; unsigned n_database_limits;
   uint64_t snapshot_interval_transactions, max_segment_bytes; bool retain_all, accept_lost_transactions; /* as in struct lc_db_options */
   const struct lc_database_retain *database_retain; unsigned n_database_retain; /* the last that names a database counts */

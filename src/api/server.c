@@ -391,6 +391,13 @@ static struct lc_host_limits limits_of(const struct database *d) {
   }
   return (struct lc_host_limits){.call_time_budget_us = budget_ms * 1000, .memory_limit_bytes = memory_mib << 20};
 }
+static uint64_t data_memory_of(const struct database *d) {
+  const struct lc_server_options *o = &d->server->options;
+  uint64_t mib = o->data_memory_mib;
+  for (unsigned i = 0; i < o->n_database_limits; i++)
+    if (o->database_limits[i].data_memory_mib && is_named(d, o->database_limits[i].database)) mib = o->database_limits[i].data_memory_mib;
+  return mib << 20;
+}
 static bool retains_all(const struct database *d) {
   const struct lc_server_options *o = &d->server->options;
   bool all = o->retain_all;
@@ -403,7 +410,7 @@ void server_db_options(struct database *d, char *dir, size_t dir_size, struct lc
   *o = (struct lc_db_options){.env = &lc_env_system, .database_identity = d->identity, .owner_identity = d->owner, .limits = limits_of(d), .n_threads = s->n_threads,
                               .snapshot_interval_transactions = s->options.snapshot_interval_transactions, .max_segment_bytes = s->options.max_segment_bytes, .retain_all = retains_all(d),
                               .accept_lost_transactions = s->options.accept_lost_transactions, .no_module_http = s->options.no_module_http,
-                              .log_days = s->options.log_days, .log_bytes = s->options.log_bytes, .module_log_in_memory = getenv("SPACETIMEDB_DISABLE_DISK_LOGGING") != NULL};
+                              .data_memory_bytes = data_memory_of(d), .log_days = s->options.log_days, .log_bytes = s->options.log_bytes, .module_log_in_memory = getenv("SPACETIMEDB_DISABLE_DISK_LOGGING") != NULL};
   o->callbacks.ctx = d;
   o->callbacks.deliver = on_deliver;
   o->callbacks.durable = on_durable;

@@ -75,17 +75,18 @@ static bool number_of(const char *text, uint64_t max, uint64_t *out) {
   return *out <= max;
 }
 
-/* NAME=MS[/MIB],…: entries of limits, whose names point into text, which is cut up. 0: malformed. */
+/* NAME=MS[/MIB[/MIB]],…: entries of limits, whose names point into text, which is cut up. 0: malformed. */
 static unsigned database_limits(char *text, struct lc_database_limits *limits, unsigned max) {
   unsigned n = 0;
   for (char *next, *at = text; at; at = next) {
     if ((next = strchr(at, ','))) *next++ = 0;
-    char *budget = strchr(at, '='), *memory = budget ? strchr(budget, '/') : NULL;
+    char *budget = strchr(at, '='), *memory = budget ? strchr(budget, '/') : NULL, *data = memory ? strchr(memory + 1, '/') : NULL;
     if (n == max || !budget || budget == at) return 0;
     *budget++ = 0;
     if (memory) *memory++ = 0;
+    if (data) *data++ = 0;
     limits[n].database = at;
-    if (!number_of(budget, UINT32_MAX, &limits[n].time_budget_ms) || (memory && !number_of(memory, 4096, &limits[n].module_memory_mib))) return 0;
+    if (!number_of(budget, UINT32_MAX, &limits[n].time_budget_ms) || (memory && !number_of(memory, 4096, &limits[n].module_memory_mib)) || (data && !number_of(data, UINT32_MAX, &limits[n].data_memory_mib))) return 0;
     n++;
   }
   return n;
@@ -165,6 +166,7 @@ static int make_options(struct lc_cli *cli, const struct lc_cli_start_values *v,
   if (rc == 0) rc = check_most(cli, v, START_MAX_CONNECTIONS, 1, UINT32_MAX);
   if (rc == 0) rc = check_most(cli, v, START_TIME_BUDGET_MS, 0, UINT32_MAX);
   if (rc == 0) rc = check_most(cli, v, START_MODULE_MEMORY_MIB, 0, 4096);
+  if (rc == 0) rc = check_most(cli, v, START_DATA_MEMORY_MIB, 0, UINT32_MAX);
   if (rc == 0) rc = check_most(cli, v, START_MAX_SEGMENT_SIZE, 1, INT64_MAX);
   if (rc == 0) rc = check_most(cli, v, START_LOG_DAYS, 0, 100000);
   for (enum lc_cli_start_id id = START_PING_INTERVAL; rc == 0 && id <= START_CLOSE_HANDSHAKE_TIMEOUT; id++) rc = check_most(cli, v, id, 1, INT32_MAX);
@@ -173,6 +175,7 @@ static int make_options(struct lc_cli *cli, const struct lc_cli_start_values *v,
   uint64_t pg_port = lc_cli_start_number(v, START_PG_PORT, 0);
   if (pg_port && (rc = check_most(cli, v, START_PG_PORT, 1024, 65534)) != 0) return rc;
   o->pg_port = (uint16_t)pg_port;
+  o->data_memory_mib = lc_cli_start_number(v, START_DATA_MEMORY_MIB, 0);
   uint64_t interval = lc_cli_start_number(v, START_SNAPSHOT_INTERVAL, 1000000);
   o->in_memory = lc_cli_start_number(v, START_IN_MEMORY, 0);
   o->network_threads = (unsigned)lc_cli_start_number(v, START_NETWORK_THREADS, 0);
@@ -195,7 +198,7 @@ static int make_options(struct lc_cli *cli, const struct lc_cli_start_values *v,
     return bad_value(cli, v, START_RETAIN, "needed or all, or NAME=needed|all,...");
   lists->limits_text = lc_cli_copy(v->given[START_DATABASE_LIMITS].text);
   if (lists->limits_text && *lists->limits_text && !(o->n_database_limits = database_limits(lists->limits_text, lists->limits, MAX_DATABASE_LIMITS)))
-    return bad_value(cli, v, START_DATABASE_LIMITS, "NAME=MS[/MIB],...");
+    return bad_value(cli, v, START_DATABASE_LIMITS, "NAME=MS[/MIB[/MIB]],...");
   o->database_limits = lists->limits;
   o->database_retain = lists->retained;
   return 0;

@@ -26,7 +26,8 @@ START_OPTION(TLS_KEY, "tls-key", 0, TEXT, "tls", "key", "", "The certificate's p
 
 START_OPTION(TIME_BUDGET_MS, "time-budget-ms", 0, NUMBER, "limits", "time-budget-ms", "60000", "Milliseconds a call may run")
 START_OPTION(MODULE_MEMORY_MIB, "module-memory-mib", 0, NUMBER, "limits", "module-memory-mib", "1024", "Memory that an instance of a module may have, in MiB, at most 4096")
-START_OPTION(DATABASE_LIMITS, "database-limits", 0, LIST, "limits", "databases", "", "Limits of single databases, by name or identity: NAME=MS[/MIB],... (0: as above)")
+START_OPTION(DATA_MEMORY_MIB, "data-memory-mib", 0, NUMBER, "limits", "data-memory-mib", "0", "Memory that rows and indexes of a database may have, in MiB; calls that need more fail (0: no limit)")
+START_OPTION(DATABASE_LIMITS, "database-limits", 0, LIST, "limits", "databases", "", "Limits of single databases, by name or identity: NAME=MS[/MODULE-MIB[/DATA-MIB]],... (0: as above)")
 START_OPTION(COUNT_INSTRUCTIONS, "count-instructions", 0, FLAG, "limits", "count-instructions", "false", "Count the instructions of modules: exact energy figures, and a budget of 120e9 a call")
 
 START_OPTION(MAX_SEGMENT_SIZE, "max-segment-size", 0, BYTES, "commitlog", "max-segment-size", "1GiB", "Bytes after which a new segment of the commit log is begun")

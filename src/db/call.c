@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 static const char fatal_text[] = "The instance encountered a fatal error."; /* spec/02 §3 */
+static const char full_text[] = "The database has reached its limit of data memory; nothing of the call has happened.";
 static const char energy_text[] = "reducer ran out of energy";              /* spec/03 §11.2 */
 
 void db_mark_dirty(struct lc_db *db, struct lc_db_client *c) {
@@ -218,6 +219,7 @@ static void call_reducer(struct lc_db *db, struct lc_db_client *caller, const st
   out->args = args;
   struct lc_tx *tx = lc_tx_begin(db->ds);
   struct lc_call_result res = {.status = LC_CALL_FATAL, .message = lc_slice_str(fatal_text)};
+  if (db->options.data_memory_bytes) lc_datastore_limit_was_hit(db->ds); /* what was before is not this call's */
   if (tx) db_invoke(db, tx, (uint32_t)index, sender, conn, out->timestamp_us, args, &res);
   out->energy = res.energy;
   if (tx && res.status == LC_CALL_OK) {
@@ -267,6 +269,9 @@ static void call_reducer(struct lc_db *db, struct lc_db_client *caller, const st
   default:
     out->status = LC_REDUCER_FAILED_INTERNAL;
     out->message = lc_slice_str(fatal_text);
+    if (!db->options.data_memory_bytes || !lc_datastore_limit_was_hit(db->ds)) break;
+    out->message = lc_slice_str(full_text);
+    module_log_engine(db->log, 0, out->timestamp_us, fn->name.len < 200 ? (snprintf(err.text, 256, "%.*s", (int)fn->name.len, (const char *)fn->name.data), err.text) : "__spacetimedb__", "%s", full_text);
     break;
   }
   out->duration_us = env->now_us(env->ctx) - out->timestamp_us;
@@ -314,7 +319,9 @@ enum lc_status db_connect(struct lc_db *db, const struct lc_identity *id, const 
   if (db_check_alive(db, err) != LC_OK) return LC_IO;
   struct lc_tx *tx = lc_tx_begin(db->ds);
   if (!tx) return lc_fail(err, LC_NOMEM, "out of memory");
+  lc_datastore_lift_limit(db->ds, true); /* who is to make room must come in */
   enum lc_status st = lc_tx_client_add(tx, id, conn, jwt, err);
+  lc_datastore_lift_limit(db->ds, false);
   if (st == LC_OK && !run_lifecycle(db, tx, db->connect_reducer, id, conn, now, err)) st = err->status;
   struct lc_tx_inputs inputs = {.name = lc_slice_str("call_identity_connected"), .caller = *id, .connection_id = *conn, .timestamp_us = now};
   if (st == LC_OK) st = db_before_commit(db, tx, &inputs, err);

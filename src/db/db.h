@@ -140,6 +140,7 @@ struct lc_db_options {
   const struct lc_env *env;
   struct lc_identity database_identity, owner_identity;
   struct lc_host_limits limits;
+  uint64_t data_memory_bytes;        /* of rows and indexes; 0: no limit */
   uint32_t log_days; uint64_t log_bytes; bool module_log_in_memory; /* of the module's log: how many days and bytes are kept (0: all); whether it writes files */
   bool no_module_http;               /* procedures may make no HTTP requests */
   uint32_t n_threads;                /* number of network threads (outboxes per drain) */

@@ -268,6 +268,7 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   }
   db->options.environment = NULL; /* which was the caller's */
   *out = db;
+  lc_datastore_limit_memory(db->ds, o->data_memory_bytes); /* what was there before has its place: from now on */
   atomic_store(&db->is_open, true);
   scheduler_restart(db);
   scheduler_set_alarm(db);

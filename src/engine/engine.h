@@ -63,6 +63,10 @@ void lc_datastore_limit_transactions(struct lc_datastore *ds, uint64_t limit_byt
 struct lc_datastore_counts { uint64_t committed, rolled_back, rows_inserted, rows_deleted; };
 struct lc_datastore_counts lc_datastore_counts(const struct lc_datastore *ds);
 struct lc_store_stats lc_datastore_memory(const struct lc_datastore *ds);
+/* What rows and indexes may take from the system; 0 (at first): no limit. What would take more fails as for lack of memory, and limit_was_hit says so once. Rollbacks are not limited. */
+void lc_datastore_limit_memory(struct lc_datastore *ds, uint64_t limit_bytes);
+void lc_datastore_lift_limit(struct lc_datastore *ds, bool lifted); /* for what has to go on: clients come and go */
+bool lc_datastore_limit_was_hit(struct lc_datastore *ds);
 /* Rows of a table and the memory of its trees. False: there is none. */
 bool lc_datastore_table_size(const struct lc_datastore *ds, uint32_t table_id, uint64_t *rows, uint64_t *memory_bytes);
 /* Seeds the skips of auto-increment (spec/07 §11: one value in 4,096 is followed by the next multiple of 4,096). 0, as at first: no skips. */

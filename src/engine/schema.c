@@ -29,6 +29,9 @@ enum lc_status lc_datastore_new(const struct lc_env *env, struct lc_datastore **
 void lc_datastore_limit_transactions(struct lc_datastore *ds, uint64_t limit_bytes) { ds->tx_limit_bytes = limit_bytes < LC_TX_MAX_BYTES ? limit_bytes : LC_TX_MAX_BYTES; }
 
 struct lc_datastore_counts lc_datastore_counts(const struct lc_datastore *ds) { return ds->counts; }
+void lc_datastore_limit_memory(struct lc_datastore *ds, uint64_t limit_bytes) { lc_store_set_limit(ds->store, limit_bytes); }
+void lc_datastore_lift_limit(struct lc_datastore *ds, bool lifted) { lc_store_set_undoing(ds->store, lifted); }
+bool lc_datastore_limit_was_hit(struct lc_datastore *ds) { return lc_store_limit_was_hit(ds->store); }
 struct lc_store_stats lc_datastore_memory(const struct lc_datastore *ds) {
   struct lc_store_stats stats;
   lc_store_stats(ds->store, &stats);

@@ -56,6 +56,7 @@ static void restore_row(struct table *t, struct lc_slice row) {
   }
 }
 void tx_undo_rows(struct table *t, uint32_t keep) {
+  lc_store_set_undoing(t->ds->store, true);
   while (t->n_changes > keep) {
     struct lc_slice c = t->changes[--t->n_changes];
     if (c.len & DELETED) {
@@ -65,6 +66,7 @@ void tx_undo_rows(struct table *t, uint32_t keep) {
       lc_panic("rollback did not find a row of table %u", t->info.table_id);
     }
   }
+  lc_store_set_undoing(t->ds->store, false);
 }
 
 void lc_tx_rollback(struct lc_tx *tx) {

@@ -25,8 +25,15 @@ static struct region *region_map(size_t n) {
   return (struct region *)(void *)p;
 }
 
-static bool within_limit(const struct lc_store *s, size_t more) {
-  return s->limit_bytes == 0 || s->undoing || (s->region_bytes + s->blob_bytes <= s->limit_bytes && more <= s->limit_bytes - s->region_bytes - s->blob_bytes);
+static bool within_limit(struct lc_store *s, size_t more) {
+  bool fits = s->limit_bytes == 0 || s->undoing || (s->region_bytes + s->blob_bytes <= s->limit_bytes && more <= s->limit_bytes - s->region_bytes - s->blob_bytes);
+  if (!fits) s->limit_was_hit = true;
+  return fits;
+}
+bool lc_store_limit_was_hit(struct lc_store *s) {
+  bool was = s->limit_was_hit;
+  s->limit_was_hit = false;
+  return was;
 }
 
 static bool pool_grow(struct lc_store *s, struct pool *p) {

@@ -71,6 +71,7 @@ uint64_t lc_store_memory_bytes(const struct lc_store *store); /* taken from the 
 /* What the store may take from the system; beyond it insertions and replacements fail with NOMEM. 0 (at first): no limit. Undoing is not limited:
  * removals never, and insertions not while `undoing`. */
 void lc_store_set_limit(struct lc_store *store, uint64_t limit_bytes);
+bool lc_store_limit_was_hit(struct lc_store *store); /* since this was asked last */
 void lc_store_set_undoing(struct lc_store *store, bool undoing);
 struct lc_store_stats { uint64_t memory_bytes, live_bytes, retired_bytes, blob_bytes; uint32_t snapshots; }; /* blob_bytes: of live and retired */
 void lc_store_stats(const struct lc_store *store, struct lc_store_stats *out);

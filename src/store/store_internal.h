@@ -89,7 +89,7 @@ struct lc_store {
   uint64_t epoch;                 /* of what is born now; from 1 */
   uint64_t newest_live;           /* epoch of the newest snapshot somebody holds; 0: none. Older pieces must be copied */
   bool changed;                   /* since the newest snapshot was taken */
-  bool undoing;
+  bool undoing, limit_was_hit;
   struct lc_snapshot *newest;     /* list, newest first; dead ones are being reclaimed */
   struct pool small, large;       /* packed leaves; other nodes */
   uint64_t blob_bytes, region_bytes, live_bytes, retired_bytes, limit_bytes;

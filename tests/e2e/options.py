@@ -103,7 +103,7 @@ def errors_have_lines():
                          ('[logs]\ndirectives = [["a"]]\n', 'line 2: directives: a string, a number, true, false or a list of them is expected')):
         assert start_fails(config) == (1, f'{file}{want}\n'), (config, start_fails(config))
     # what only its use shows to be wrong
-    for config, want in (('[commitlog]\nretain = ["some"]\n', 'line 2: [commitlog] retain: needed or all, or NAME=needed|all,... is expected, not `some`'), ('[limits]\ndatabases = "x"\n', 'line 2: [limits] databases: NAME=MS[/MIB],... is expected, not `x`'),
+    for config, want in (('[commitlog]\nretain = ["some"]\n', 'line 2: [commitlog] retain: needed or all, or NAME=needed|all,... is expected, not `some`'), ('[limits]\ndatabases = "x"\n', 'line 2: [limits] databases: NAME=MS[/MIB[/MIB]],... is expected, not `x`'),
                          ('[server]\n\nnetwork-threads = 300\n', 'line 3: [server] network-threads: a number from 0 to 256 is expected, not `300`'), ('[logs]\nlevel = "loud"\n', 'line 2: [logs] level: error, warn, info, debug or trace is expected, not `loud`'),
                          ('[logs]\ndirectives = ["x"]\n', 'line 2: [logs] directives: target=level is expected, not `x`'), ('[certificate-authority]\njwt-pub-key-path = "/x"\n', 'line 2: [certificate-authority] jwt-pub-key-path: jwt-priv-key-path must be there, too'),
                          ('[websocket]\nidle-timeout = 0\n', 'line 2: [websocket] idle-timeout: a number from 1 to 2147483647 is expected, not `0`')):
