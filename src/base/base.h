@@ -193,7 +193,7 @@ struct lc_identity { uint8_t bytes[32]; };
 struct lc_connection_id { uint8_t bytes[16]; };
 struct lc_hash { uint8_t bytes[32]; }; /* digest bytes in order */
 
-/* ---- hashes (hash.c, keccak.c, blake3.c, crc32c.c) ---- */
+/* ---- hashes (hash.c, blake3.c) ---- */
 
 uint64_t lc_hash64(const void *data, size_t len, uint64_t seed); /* for hash tables only; not stable across versions */
 void lc_blake3(struct lc_slice input, uint8_t out[32]);

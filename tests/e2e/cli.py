@@ -368,7 +368,7 @@ def make_run():
     """scripts/run.sh, that `make run` ends with: publishes into an empty folder once, keeps what is there, leaves another's port alone."""
     def start(h, listen):
         env = dict(os.environ, HOME=h.dir, XDG_CONFIG_HOME=h.dir + '/.config', DATA=h.dir + '/data', LISTEN=listen, BINARY=BINARY)
-        return subprocess.Popen(['scripts/run.sh'], cwd=TOP, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(['scripts/run.sh'], cwd=TOP, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # also where the tests run in the background
     def until(p, text):
         out = []
         for line in p.stdout:
