@@ -75,7 +75,7 @@ def help_and_usage():
                            (['publish', 'x', '-b', 'f', '-p', 'g'], "the argument '--bin-path <VALUE>' cannot be used with '--module-path <VALUE>'"), (['publish', 'x', '--delete-data=sometimes'], "invalid value 'sometimes' for '--delete-data[=<VALUE>]'"),
                            (['publish', 'x', '--yes=perhaps'], "invalid value for '--yes[=<VALUE>]'"), (['publish', 'x', '--env-only', '-c'], "the argument '--env-only' cannot be used with a module or '--delete-data'"),
                            (['start', '--jwt-pub-key-path', 'x'], 'the following required arguments were not provided:\n  --jwt-priv-key-path <VALUE>'), (['start', '--network-threads', 'many'], "invalid value 'many' for '--network-threads <VALUE>'"),
-                           *[(['start', '--database-limits', bad], f"invalid value '{bad}' for '--database-limits <VALUE>': NAME=MS[/MIB[/MIB]],... is expected") for bad in ('game', '=5', 'game=', 'game=x', 'game=5/', 'game=5/4097', 'game=5,', 'game=5/6/7')]):
+                           *[(['start', '--database-limits', bad], f"invalid value '{bad}' for '--database-limits <VALUE>': NAME=MS[/MIB[/MIB]],... is expected") for bad in ('game', '=5', 'game=', 'game=x', 'game=5/', 'game=5/4097', 'game=5,', 'game=5/6/7/8')]):
             r = h.run(*args)
             assert r.code == 2 and r.out == '' and r.err.startswith('error: ' + text) and '\n\nUsage: lightcone ' in r.err and r.err.endswith("\n\nFor more information, try '--help'.\n"), (args, r.code, r.out, r.err)
         other = os.path.join(os.path.dirname(BINARY), 'spacetime')
