@@ -1,6 +1,8 @@
 /* Owns: the control database (spec/04 §5): which databases exist, their owners, names and top-level names. SQLite, one connection, one lock.
  *
- * Invariants: a database exists once its row is there; a name, once registered, is never released. Callers: server.c, routes.
+ * Invariants: a database exists once its row is there; a name, once registered, is never released. What a call has to change it changes in one transaction. A change whose
+ * commit failed may be on the disk all the same, and would be there after a crash: it is overwritten before anything else is changed, and until that has succeeded
+ * control_is_unsure. Callers: server.c, routes.
  */
 #include "server.h"
 #include <sqlite3.h>
@@ -11,7 +13,7 @@
 /* Names that were resolved lately: every request names its database. They hold as long as nothing at all has changed. */
 enum { N_RESOLVED = 512 };
 struct resolved { char name[NAME_MAX_BYTES]; uint8_t len; struct lc_identity id; }; /* len 0: none */
-struct control { sqlite3 *db; pthread_mutex_t lock; char *data_dir; /* NULL: none */ int changes; struct resolved resolved[N_RESOLVED]; };
+struct control { sqlite3 *db; pthread_mutex_t lock; char *data_dir; /* NULL: none */ atomic_bool is_unsure; int changes; struct resolved resolved[N_RESOLVED]; };
 
 static enum lc_status failed(struct control *c, struct lc_error *err) { return lc_fail(err, LC_IO, "control database: %s", sqlite3_errmsg(c->db)); }
 
@@ -78,6 +80,32 @@ static enum lc_status finish(struct control *c, sqlite3_stmt *st, struct lc_erro
 }
 static enum lc_status exec(struct control *c, const char *sql, struct lc_error *err) { return sqlite3_exec(c->db, sql, NULL, NULL, NULL) == SQLITE_OK ? LC_OK : failed(c, err); }
 
+/* ---- changes: what is between begin, if that succeeded, and end ---- */
+
+/* The pages of a failed commit lie behind the last good one in SQLite's log, where a recovery after a crash takes them for committed. Any other commit takes their place: a number of a replica that nobody gets. */
+static void settle(struct control *c) {
+  bool ok = exec(c, "BEGIN IMMEDIATE", NULL) == LC_OK;
+  ok = ok && exec(c, "UPDATE counter SET next = next + 1 WHERE id = 1; COMMIT", NULL) == LC_OK;
+  if (!ok && !atomic_load(&c->is_unsure)) lc_log(LC_LOG_ERROR, "the control database has failed: %s; what was to be changed last is done or not, and nothing more is changed until its disk is well", sqlite3_errmsg(c->db));
+  if (!ok) exec(c, "ROLLBACK", NULL);
+  atomic_store(&c->is_unsure, !ok);
+}
+static enum lc_status begin(struct control *c, struct lc_error *err) {
+  if (atomic_load(&c->is_unsure)) settle(c);
+  if (atomic_load(&c->is_unsure)) return lc_fail(err, LC_IO, "control database: its disk has failed, and it changes nothing until that is well");
+  return exec(c, "BEGIN IMMEDIATE", err);
+}
+static enum lc_status end(struct control *c, enum lc_status s, struct lc_error *err) {
+  bool commits = s == LC_OK;
+  if (commits) s = exec(c, "COMMIT", err);
+  if (s != LC_OK) exec(c, "ROLLBACK", NULL);
+  if (s != LC_OK && commits) settle(c);
+  return s;
+}
+bool control_is_unsure(struct control *c) { return atomic_load(&c->is_unsure); }
+
+/* ---- names ---- */
+
 /* One row with one 32-byte column found by a text. The lock is held. */
 static enum lc_status find_by_text(struct control *c, const char *sql, struct lc_slice text, uint8_t out[32], struct lc_error *err) {
   sqlite3_stmt *st = prepare(c, sql);
@@ -131,15 +159,10 @@ static enum lc_status insert_name(struct control *c, struct lc_slice name, const
   if (st) bind_text(st, 1, name), bind_blob(st, 2, id->bytes, 32);
   return finish(c, st, err);
 }
-static enum lc_status end(struct control *c, enum lc_status s, struct lc_error *err) {
-  if (s == LC_OK) s = exec(c, "COMMIT", err);
-  if (s != LC_OK) exec(c, "ROLLBACK", NULL);
-  return s;
-}
 
 enum lc_status control_add_name(struct control *c, struct lc_slice name, const struct lc_identity *id, const struct lc_identity *owner, struct lc_error *err) {
   pthread_mutex_lock(&c->lock);
-  enum lc_status s = exec(c, "BEGIN", err);
+  enum lc_status s = begin(c, err);
   if (s == LC_OK) s = end(c, insert_name(c, name, id, owner, err), err);
   pthread_mutex_unlock(&c->lock);
   return s;
@@ -183,7 +206,7 @@ static enum lc_status replace_names(struct control *c, const struct lc_identity 
 enum lc_status control_set_names(struct control *c, const struct lc_identity *id, const struct lc_identity *caller, const struct lc_slice *names, uint32_t n, char **culprit, struct lc_error *err) {
   *culprit = NULL;
   pthread_mutex_lock(&c->lock);
-  enum lc_status s = exec(c, "BEGIN", err);
+  enum lc_status s = begin(c, err);
   if (s == LC_OK) s = end(c, replace_names(c, id, caller, names, n, culprit, err), err);
   pthread_mutex_unlock(&c->lock);
   return s;
@@ -200,13 +223,15 @@ uint64_t control_new_replica(struct control *c, struct lc_error *err) {
   uint64_t id = 0, least = 0;
   pthread_mutex_lock(&c->lock);
   for (int round = 0; round < 2; round++) {
-    sqlite3_stmt *st = prepare(c, "UPDATE counter SET next = MAX(next, ?) + 1 WHERE id = 1 RETURNING next");
     id = 0;
+    if (begin(c, err) != LC_OK) break;
+    sqlite3_stmt *st = prepare(c, "UPDATE counter SET next = MAX(next, ?) + 1 WHERE id = 1 RETURNING next");
     if (st) sqlite3_bind_int64(st, 1, (sqlite3_int64)least);
     if (st && sqlite3_step(st) == SQLITE_ROW) id = (uint64_t)sqlite3_column_int64(st, 0);
     if (st && sqlite3_step(st) != SQLITE_DONE) id = 0;
-    if (!id) failed(c, err);
+    enum lc_status s = id ? LC_OK : failed(c, err);
     sqlite3_finalize(st);
+    if (end(c, s, err) != LC_OK) id = 0;
     snprintf(path, sizeof path, "%.4000s/replicas/%llu", c->data_dir ? c->data_dir : "", (unsigned long long)id);
     if (!id || !c->data_dir || access(path, F_OK) != 0) break;
     snprintf(path, sizeof path, "%.4000s/replicas", c->data_dir);
@@ -217,9 +242,24 @@ uint64_t control_new_replica(struct control *c, struct lc_error *err) {
   return id;
 }
 
-enum lc_status control_add(struct control *c, const struct control_row *row, struct lc_error *err) {
-  pthread_mutex_lock(&c->lock);
-  sqlite3_stmt *st = prepare(c, "INSERT INTO database VALUES (?, ?, ?, ?, ?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM database))");
+/* A statement about one database that gives no rows. */
+static enum lc_status run_for(struct control *c, const char *sql, const struct lc_identity *id, struct lc_error *err) {
+  sqlite3_stmt *st = prepare(c, sql);
+  if (st) bind_blob(st, 1, id->bytes, 32);
+  return finish(c, st, err);
+}
+/* program.data NULL: none is kept. */
+static enum lc_status put_program(struct control *c, const struct lc_identity *id, struct lc_slice program, struct lc_error *err) {
+  if (!program.data) return run_for(c, "DELETE FROM kept_program WHERE identity = ?", id, err);
+  sqlite3_stmt *st = prepare(c, "INSERT OR REPLACE INTO kept_program VALUES (?, ?)");
+  if (st) {
+    bind_blob(st, 1, id->bytes, 32);
+    sqlite3_bind_blob64(st, 2, program.data, program.len, SQLITE_STATIC);
+  }
+  return finish(c, st, err);
+}
+static enum lc_status put_row(struct control *c, const char *sql, const struct control_row *row, struct lc_error *err) {
+  sqlite3_stmt *st = prepare(c, sql);
   if (st) {
     bind_blob(st, 1, row->id.bytes, 32);
     bind_blob(st, 2, row->owner.bytes, 32);
@@ -227,35 +267,35 @@ enum lc_status control_add(struct control *c, const struct control_row *row, str
     bind_blob(st, 4, row->program.bytes, 32);
     sqlite3_bind_int64(st, 5, (sqlite3_int64)row->replica_id);
   }
-  enum lc_status s = finish(c, st, err);
-  pthread_mutex_unlock(&c->lock);
-  return s;
-}
-
-enum lc_status control_replace(struct control *c, const struct control_row *row, struct lc_error *err) {
-  pthread_mutex_lock(&c->lock);
-  sqlite3_stmt *st = prepare(c, "UPDATE database SET kind = ?2, program = ?3, replica_id = ?4 WHERE identity = ?1");
-  if (st) {
-    bind_blob(st, 1, row->id.bytes, 32);
-    sqlite3_bind_int(st, 2, row->kind);
-    bind_blob(st, 3, row->program.bytes, 32);
-    sqlite3_bind_int64(st, 4, (sqlite3_int64)row->replica_id);
-  }
-  enum lc_status s = finish(c, st, err);
-  if (s == LC_OK && sqlite3_changes(c->db) != 1) s = lc_fail(err, LC_NOT_FOUND, "No such database.");
-  pthread_mutex_unlock(&c->lock);
-  return s;
-}
-
-/* A statement about one database that gives no rows. */
-static enum lc_status run_for(struct control *c, const char *sql, const struct lc_identity *id, struct lc_error *err) {
-  sqlite3_stmt *st = prepare(c, sql);
-  if (st) bind_blob(st, 1, id->bytes, 32);
   return finish(c, st, err);
+}
+enum lc_status control_add(struct control *c, const struct control_row *row, struct lc_slice name, struct lc_slice program, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  enum lc_status s = begin(c, err);
+  if (s == LC_OK) {
+    s = put_row(c, "INSERT INTO database VALUES (?, ?, ?, ?, ?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM database))", row, err);
+    if (s == LC_OK) s = put_program(c, &row->id, program, err);
+    if (s == LC_OK && name.len) s = insert_name(c, name, &row->id, &row->owner, err);
+    s = end(c, s, err);
+  }
+  pthread_mutex_unlock(&c->lock);
+  return s;
+}
+enum lc_status control_replace(struct control *c, const struct control_row *row, struct lc_slice program, struct lc_error *err) {
+  pthread_mutex_lock(&c->lock);
+  enum lc_status s = begin(c, err);
+  if (s == LC_OK) {
+    s = put_row(c, "UPDATE database SET kind = ?3, program = ?4, replica_id = ?5 WHERE identity = ?1 AND ?2 IS NOT NULL", row, err);
+    if (s == LC_OK && sqlite3_changes(c->db) != 1) s = lc_fail(err, LC_NOT_FOUND, "No such database.");
+    if (s == LC_OK) s = put_program(c, &row->id, program, err);
+    s = end(c, s, err);
+  }
+  pthread_mutex_unlock(&c->lock);
+  return s;
 }
 enum lc_status control_delete(struct control *c, const struct lc_identity *id, struct lc_error *err) {
   pthread_mutex_lock(&c->lock);
-  enum lc_status s = exec(c, "BEGIN", err);
+  enum lc_status s = begin(c, err);
   if (s == LC_OK) {
     s = run_for(c, "DELETE FROM database WHERE identity = ?", id, err);
     if (s == LC_OK) s = run_for(c, "DELETE FROM locked WHERE identity = ?", id, err);
@@ -267,12 +307,8 @@ enum lc_status control_delete(struct control *c, const struct lc_identity *id, s
 }
 enum lc_status control_keep_program(struct control *c, const struct lc_identity *id, struct lc_slice program, struct lc_error *err) {
   pthread_mutex_lock(&c->lock);
-  sqlite3_stmt *st = prepare(c, "INSERT OR REPLACE INTO kept_program VALUES (?, ?)");
-  if (st) {
-    bind_blob(st, 1, id->bytes, 32);
-    sqlite3_bind_blob64(st, 2, program.data, program.len, SQLITE_STATIC);
-  }
-  enum lc_status s = finish(c, st, err);
+  enum lc_status s = begin(c, err);
+  if (s == LC_OK) s = end(c, put_program(c, id, program, err), err);
   pthread_mutex_unlock(&c->lock);
   return s;
 }
@@ -287,15 +323,10 @@ enum lc_status control_kept_program(struct control *c, const struct lc_identity 
   pthread_mutex_unlock(&c->lock);
   return s;
 }
-enum lc_status control_forget_program(struct control *c, const struct lc_identity *id, struct lc_error *err) {
-  pthread_mutex_lock(&c->lock);
-  enum lc_status s = run_for(c, "DELETE FROM kept_program WHERE identity = ?", id, err);
-  pthread_mutex_unlock(&c->lock);
-  return s;
-}
 enum lc_status control_set_lock(struct control *c, const struct lc_identity *id, bool locked, struct lc_error *err) {
   pthread_mutex_lock(&c->lock);
-  enum lc_status s = run_for(c, locked ? "INSERT OR IGNORE INTO locked VALUES (?)" : "DELETE FROM locked WHERE identity = ?", id, err);
+  enum lc_status s = begin(c, err);
+  if (s == LC_OK) s = end(c, run_for(c, locked ? "INSERT OR IGNORE INTO locked VALUES (?)" : "DELETE FROM locked WHERE identity = ?", id, err), err);
   pthread_mutex_unlock(&c->lock);
   return s;
 }
@@ -309,13 +340,13 @@ enum lc_status control_energy(struct control *c, const struct lc_identity *id, u
   if (rc == SQLITE_ROW) column_bytes(st, 0, balance, sizeof *balance);
   enum lc_status s = rc == SQLITE_ROW || rc == SQLITE_DONE ? LC_OK : failed(c, err);
   sqlite3_finalize(st);
-  if (s == LC_OK && amount) {
+  if (s == LC_OK && amount && (s = begin(c, err)) == LC_OK) {
     *balance = amount > (unsigned __int128)max - (unsigned __int128)*balance ? max : *balance + (__int128)amount;
     if ((st = prepare(c, "INSERT OR REPLACE INTO energy VALUES (?, ?)"))) {
       bind_blob(st, 1, id->bytes, 32);
       bind_blob(st, 2, balance, sizeof *balance);
     }
-    s = finish(c, st, err);
+    s = end(c, finish(c, st, err), err);
   }
   pthread_mutex_unlock(&c->lock);
   return s;

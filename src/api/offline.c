@@ -130,9 +130,9 @@ enum lc_status server_import(const struct lc_fs *fs, const char *data_dir, const
     snprintf(to, sizeof to, "%s/replicas/%llu", data_dir, (unsigned long long)row.replica_id);
     st = copy_log(fs, replica, data_dir, to, err);
     if (st == LC_OK) st = lc_db_check(&lc_env_system, fs, to, &copied, bad_only, &none, err); /* without its snapshots, which are not ours */
-    if (st == LC_OK) st = control_add(control, &row, err);
-    if (st == LC_OK && (st = control_add_name(control, lc_slice_str(name), &row.id, &row.owner, err)) != LC_OK) control_delete(control, &row.id, NULL);
-    if (st != LC_OK) server_remove_replica(to);
+    if (st == LC_OK && copied.n_transactions != found.n_transactions) st = lc_fail(err, LC_CONFLICT, "%s changed while it was copied: expected transactions up to %llu, found them up to %llu", replica, (unsigned long long)found.n_transactions, (unsigned long long)copied.n_transactions);
+    if (st == LC_OK) st = control_add(control, &row, lc_slice_str(name), lc_slice(NULL, 0), err);
+    if (st != LC_OK && !control_is_unsure(control)) server_remove_replica(to); /* else it may be there after all */
   }
   if (st == LC_OK) {
     *id = row.id;

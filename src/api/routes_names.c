@@ -165,6 +165,7 @@ void route_delete(struct request *q) {
     lc_fail(&err, LC_DENIED, "Database is locked and cannot be deleted. Run `spacetime unlock` first.");
     status = 403;
   } else if (control_delete(q->server->control, &id, &err) != LC_OK) {
+    server_stop_unsure(q->server, d);
     status = 500;
   } else {
     server_remove_database(q->server, &id);

@@ -152,6 +152,13 @@ static void on_update_task(struct lc_net_thread *t, struct lc_net_task *task) {
 
 /* ---- first publish and reset ---- */
 
+static struct lc_slice program_of(const struct publish *p) {
+  static const uint8_t nothing[1];
+  return p->program.data ? lc_buf_slice(&p->program) : lc_slice(nothing, 0);
+}
+/* What the control database keeps of it: where data is in files, these have the program. */
+static struct lc_slice kept_program(const struct publish *p) { return p->server->options.in_memory ? program_of(p) : lc_slice(NULL, 0); }
+
 /* A new replica with the program; not yet known to anybody. */
 static struct database *build(struct publish *p, const struct lc_identity *owner, struct control_row *row, struct lc_error *err) {
   struct server *s = p->server;
@@ -167,14 +174,11 @@ static struct database *build(struct publish *p, const struct lc_identity *owner
   struct lc_db_options o;
   server_db_options(d, dir, sizeof dir, &o);
   o.environment = &p->env.update;
-  static const uint8_t nothing[1];
-  struct lc_slice program = p->program.data ? lc_buf_slice(&p->program) : lc_slice(nothing, 0);
-  enum lc_status st = lc_db_open(&o, program, p->kind, &d->db, err);
-  if (st != LC_OK) d->db = NULL;
-  if (st == LC_OK && s->options.in_memory) st = control_keep_program(s->control, &row->id, program, err);
+  enum lc_status st = lc_db_open(&o, program_of(p), p->kind, &d->db, err);
   if (st == LC_OK) return d;
+  d->db = NULL;
   database_free(d);
-  if (o.dir) server_remove_replica(o.dir);
+  if (o.dir && st != LC_CONFLICT) server_remove_replica(o.dir); /* else it is another's */
   return NULL;
 }
 
@@ -189,7 +193,7 @@ static void create(struct publish *p) {
   struct control_row row;
   struct database *d = build(p, &p->claims.identity, &row, &err);
   pthread_mutex_lock(&p->server->change_lock);
-  bool added = d && control_add(p->server->control, &row, &err) == LC_OK;
+  bool added = d && control_add(p->server->control, &row, (struct lc_slice){0}, kept_program(p), &err) == LC_OK;
   if (added) server_add_database(p->server, d);
   pthread_mutex_unlock(&p->server->change_lock);
   if (!added) {
@@ -206,7 +210,8 @@ static void reset(struct publish *p) {
   struct control_row row;
   struct database *d = build(p, &p->database->owner, &row, &err);
   pthread_mutex_lock(&p->server->change_lock);
-  bool replaced = d && control_replace(p->server->control, &row, &err) == LC_OK && server_replace_database(p->server, d);
+  bool replaced = d && control_replace(p->server->control, &row, kept_program(p), &err) == LC_OK && server_replace_database(p->server, d);
+  if (d && !replaced) server_stop_unsure(p->server, p->database);
   pthread_mutex_unlock(&p->server->change_lock);
   if (!replaced) { /* LC_NOT_FOUND: deleted meanwhile */
     database_unref(d);

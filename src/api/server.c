@@ -372,6 +372,13 @@ static bool take_out(struct server *s, const struct lc_identity *id, struct data
 }
 bool server_remove_database(struct server *s, const struct lc_identity *id) { return take_out(s, id, NULL); }
 bool server_replace_database(struct server *s, struct database *successor) { return take_out(s, &successor->identity, successor); }
+void server_stop_unsure(struct server *s, const struct database *d) {
+  static const char text[] = "the control database failed while this database was to be reset or deleted; whether it was will be known when the server is started again and the disk is well";
+  if (!control_is_unsure(s->control)) return;
+  struct database *stopped = database_new(s, &d->identity, &d->owner, d->replica_id);
+  if (!stopped || !(stopped->error = lc_strdup_n(text, sizeof text - 1))) lc_panic("out of memory while a database is stopped");
+  server_replace_database(s, stopped);
+}
 static bool is_named(const struct database *d, const char *name_or_identity) {
   struct lc_identity id;
   struct lc_error err;
@@ -431,7 +438,7 @@ static enum lc_status begin_anew(struct server *s, struct database *d, const str
   server_db_options(d, dir, sizeof dir, &o);
   enum lc_status st = lc_db_open(&o, program, row->kind, &d->db, err);
   if (st != LC_OK) return st;
-  if (!s->options.in_memory && ((st = control_replace(s->control, &moved, err)) != LC_OK || (st = control_forget_program(s->control, &row->id, err)) != LC_OK)) lc_db_close(d->db);
+  if (!s->options.in_memory && (st = control_replace(s->control, &moved, lc_slice(NULL, 0), err)) != LC_OK) lc_db_close(d->db);
   return st;
 }
 static enum lc_status open_existing(struct server *s, struct database *d, const struct control_row *row, struct lc_error *err) {

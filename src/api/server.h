@@ -108,6 +108,8 @@ void server_add_database(struct server *s, struct database *d); /* the list take
  * attached to the old one (WebSockets with 1001 `module exited`). False, nothing done: there is none. change_lock is held. */
 bool server_remove_database(struct server *s, const struct lc_identity *id);
 bool server_replace_database(struct server *s, struct database *successor);
+/* A change of d in the control database has failed: if it may have happened all the same (control_is_unsure), d is closed and refuses everything from now on. */
+void server_stop_unsure(struct server *s, const struct database *d);
 /* Runs fn(arg) on a thread of its own, for which lc_server_run waits at its end. False: no thread to be had. */
 bool server_start_worker(struct server *s, void *(*fn)(void *arg), void *arg);
 void server_worker_ends(struct server *s); /* last act of such a thread */
@@ -166,13 +168,14 @@ enum lc_status control_add_name(struct control *c, struct lc_slice name, const s
  * (present or new) whose TLD is not the caller's. */
 enum lc_status control_set_names(struct control *c, const struct lc_identity *id, const struct lc_identity *caller, const struct lc_slice *names, uint32_t n, char **culprit, struct lc_error *err);
 uint64_t control_new_replica(struct control *c, struct lc_error *err); /* reserves an id; 0: failed */
-enum lc_status control_add(struct control *c, const struct control_row *row, struct lc_error *err); /* after this the database exists */
-enum lc_status control_replace(struct control *c, const struct control_row *row, struct lc_error *err); /* after a reset */
+bool control_is_unsure(struct control *c); /* of the last change it is not known whether it will be there after a crash. Any thread */
+/* After this the database exists. name (empty: none) is registered with it, as by control_add_name. program: see control_keep_program; data NULL: its data is in files. */
+enum lc_status control_add(struct control *c, const struct control_row *row, struct lc_slice name, struct lc_slice program, struct lc_error *err);
+enum lc_status control_replace(struct control *c, const struct control_row *row, struct lc_slice program, struct lc_error *err); /* after a reset. LC_NOT_FOUND */
 enum lc_status control_delete(struct control *c, const struct lc_identity *id, struct lc_error *err);    /* its names stay */
 /* Programs of databases whose data is in memory only: they begin anew with each start. */
 enum lc_status control_keep_program(struct control *c, const struct lc_identity *id, struct lc_slice program, struct lc_error *err);
 enum lc_status control_kept_program(struct control *c, const struct lc_identity *id, struct lc_buf *program, struct lc_error *err); /* appended. LC_NOT_FOUND: its data is in files */
-enum lc_status control_forget_program(struct control *c, const struct lc_identity *id, struct lc_error *err);
 enum lc_status control_set_lock(struct control *c, const struct lc_identity *id, bool locked, struct lc_error *err);
 /* Adds to the energy of an identity, as far as 128 bits reach, and gives its balance. */
 enum lc_status control_energy(struct control *c, const struct lc_identity *id, unsigned __int128 amount, __int128 *balance, struct lc_error *err);

@@ -150,6 +150,7 @@ static enum lc_status scan(struct inspection *in, struct lc_wal_scan_end *end, s
   if (st == LC_OK) st = lc_snapfile_list(in->fs, in->dir, &offsets, &n, err);
   if (st == LC_OK) st = begin(in, first, offsets, n, err);
   if (st == LC_OK) st = lc_wal_scan(in->fs, clog, NULL, on_commit, in, end ? end : &look, err);
+  if (st == LC_OK && in->ds && (st = lc_datastore_check_catalog(in->ds, err)) != LC_OK) lc_fail_context(err, "%s", in->dir);
   lc_free(offsets);
   return st;
 }

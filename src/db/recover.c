@@ -116,6 +116,7 @@ enum lc_status lc_db_recover(struct lc_db_files *f, struct lc_datastore **out, u
   }
   if (st == LC_OK) st = lc_wal_replay(f->wal, from, on_commit, &r, err);
   if (st == LC_OK) st = lc_datastore_replay_settle(r.ds, err);
+  if (st == LC_OK && (st = lc_datastore_check_catalog(r.ds, err)) != LC_OK) lc_fail_context(err, "%s", f->dir);
   if (st == LC_OK && r.next_offset != end)
     st = lc_fail(err, LC_CORRUPT, "%s/clog: expected transactions up to %llu, found them up to %llu", f->dir, (unsigned long long)end, (unsigned long long)r.next_offset);
   if (st != LC_OK) {

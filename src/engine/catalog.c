@@ -207,19 +207,23 @@ static enum lc_status content_build(struct lc_datastore *ds, struct table *t, st
 
 /* ---- tables come, change and go; undoing it ---- */
 
-static bool refs_reserve(struct lc_datastore *ds, const struct table *t) {
+static enum lc_status refs_reserve(struct lc_datastore *ds, const struct table *t, struct lc_error *err) {
+  enum { MAX_INDEX_ID = 1 << 22 }; /* they are given one after the other; the table of them is that long */
   for (uint32_t i = 0; i < t->info.n_indexes; i++) {
     uint32_t id = t->info.indexes[i].index_id;
+    if (id > MAX_INDEX_ID) return lc_fail(err, LC_LIMIT, "index %.*s of table %u has id %u; %d is the greatest possible", (int)t->info.indexes[i].name.len, (const char *)t->info.indexes[i].name.data, t->info.table_id, id, MAX_INDEX_ID);
     if (id >= ds->n_index_refs) {
       uint32_t n = id + 64;
       struct index_ref *p = lc_realloc(ds->index_refs, n * sizeof *p);
-      if (!p) return false;
+      if (!p) return oom(err);
       memset(p + ds->n_index_refs, 0, (n - ds->n_index_refs) * sizeof *p);
       ds->index_refs = p;
       ds->n_index_refs = n;
     }
+    const struct table *has = ds->index_refs[id].table;
+    if (has && has->info.table_id <= LC_ST_OUTBOX && has->info.table_id != t->info.table_id) return lc_fail(err, LC_CORRUPT, "table %u has an index of id %u, which is one of system table %u", t->info.table_id, id, has->info.table_id);
   }
-  return true;
+  return LC_OK;
 }
 static void refs_set(struct lc_datastore *ds, struct table *t) { /* there is room */
   for (uint32_t i = 0; i < t->info.n_indexes; i++) ds->index_refs[t->info.indexes[i].index_id] = (struct index_ref){t, i};
@@ -288,7 +292,8 @@ enum lc_status catalog_place(struct lc_datastore *ds, struct shape *shape, uint3
     if (p) ds->cap_tables = cap;
     else st = oom(err);
   }
-  if (st == LC_OK && (!refs_reserve(ds, t) || (ds->tx.open && !reserve_change(&ds->tx)))) st = oom(err);
+  if (st == LC_OK) st = refs_reserve(ds, t, err);
+  if (st == LC_OK && ds->tx.open && !reserve_change(&ds->tx)) st = oom(err);
   if (st != LC_OK) {
     content_free(t, old);
     lc_free(t);
@@ -404,6 +409,22 @@ static const uint16_t *take_cols(struct lc_arena *a, const uint8_t *p, uint32_t 
   return c;
 }
 
+static bool has_refs(const struct lc_type *t) {
+  if (t->kind == LC_T_REF) return true;
+  if (t->kind == LC_T_ARRAY) return has_refs(t->elem);
+  for (uint32_t i = 0; (t->kind == LC_T_PRODUCT || t->kind == LC_T_SUM) && i < t->n_fields; i++)
+    if (has_refs(t->fields[i].type)) return true;
+  return false;
+}
+/* The type that a row of st_column or st_view_param holds: whole, and without references, as there is nothing to refer to. */
+static enum lc_status take_type(struct lc_arena *a, struct lc_slice bytes, const struct lc_type **out, struct lc_error *err) {
+  struct lc_reader r = lc_reader(bytes);
+  enum lc_status st = lc_type_decode(a, &r, out, err);
+  if (st == LC_OK && has_refs(*out)) st = lc_fail(err, LC_CORRUPT, "it refers to another type");
+  if (st == LC_INVALID) st = err ? (err->status = LC_CORRUPT) : LC_CORRUPT;
+  return st;
+}
+
 struct scan { struct table *st; struct lc_cursor c; };
 static struct scan scan_start(struct lc_datastore *ds, uint32_t st_id) {
   struct scan s = {.st = ds_table(ds, st_id)};
@@ -435,10 +456,10 @@ static enum lc_status fill_columns(struct lc_datastore *ds, struct shape *t, str
       status = lc_fail(err, LC_LIMIT, "table %.*s has more than %d columns", (int)t->info.name.len, (const char *)t->info.name.data, MAX_COLUMNS);
       break;
     }
-    struct lc_reader r = lc_reader(row_bytes(st, row, 3));
     f[n].name = lc_arena_copy(&t->arena, row_bytes(st, row, 2));
     f[n].has_name = true;
-    status = f[n].name.data ? lc_type_decode(&t->arena, &r, &f[n].type, err) : oom(err);
+    status = f[n].name.data ? take_type(&t->arena, row_bytes(st, row, 3), &f[n].type, err) : oom(err);
+    if (status == LC_CORRUPT) lc_fail_context(err, "type of column %u of table %.*s", n, (int)t->info.name.len, (const char *)t->info.name.data);
     n++;
   }
   struct lc_slice *accessors = lc_arena_alloc_zero(&t->arena, n, sizeof *accessors);
@@ -490,7 +511,7 @@ static enum lc_status fill_indexes(struct lc_datastore *ds, struct shape *t, str
   struct scan s = scan_start(ds, LC_ST_INDEX);
   struct lc_slice row;
   while (scan_next(&s, 1, t->info.table_id, &row)) {
-    static const enum lc_index_kind kinds[] = {LC_INDEX_BTREE, LC_INDEX_BTREE, LC_INDEX_DIRECT, LC_INDEX_HASH};
+    static const enum lc_index_kind kinds[] = {0, LC_INDEX_BTREE, LC_INDEX_DIRECT, LC_INDEX_HASH};
     if (t->info.n_indexes == MAX_INDEXES) return lc_fail(err, LC_LIMIT, "table %.*s has more than %d indexes", (int)t->info.name.len, (const char *)t->info.name.data, MAX_INDEXES);
     if (t->info.n_indexes == cap) {
       struct lc_index_info *more = lc_arena_alloc_zero(&t->arena, cap ? cap * 2 : 4, sizeof *more);
@@ -502,10 +523,11 @@ static enum lc_status fill_indexes(struct lc_datastore *ds, struct shape *t, str
     struct lc_index_info *x = &list[t->info.n_indexes++];
     const uint8_t *algorithm = lc_row_column(s.st->info.row_type, row.data, 3);
     memcpy(&x->index_id, row.data, 4);
+    if (*algorithm < 1 || *algorithm > 3) return lc_fail(err, LC_CORRUPT, "index %u is of no known kind", x->index_id);
     x->table_id = t->info.table_id;
     x->name = lc_arena_copy(&t->arena, row_bytes(s.st, row, 2));
     x->accessor = accessor_of(ds, &t->arena, LC_ST_INDEX_ACCESSOR, x->name);
-    x->kind = kinds[*algorithm & 3];
+    x->kind = kinds[*algorithm];
     if (x->kind == LC_INDEX_DIRECT) {
       uint16_t *c = lc_arena_alloc_zero(&t->arena, 1, sizeof *c);
       if (!c) return oom(err);
@@ -537,6 +559,11 @@ static enum lc_status fill_sequences(struct lc_datastore *ds, struct shape *t, s
     memcpy(&q.sequence_id, row.data, 4);
     memcpy(&q.column, lc_row_column(s.st->info.row_type, row.data, 3), 2);
     if (q.column >= t->info.row_type->n_fields) return lc_fail(err, LC_CORRUPT, "sequence %u names column %u, which does not exist", q.sequence_id, q.column);
+    enum lc_type_kind kind = t->info.row_type->fields[q.column].type->kind;
+    if (kind < LC_T_I8 || kind > LC_T_U256) {
+      t->fault = "it has a sequence of a column that holds no integers";
+      continue;
+    }
     uint32_t at = (*n)++; /* written back in column order (spec/02 §5.4) */
     for (; at > 0 && list[at - 1].column > q.column; at--) list[at] = list[at - 1];
     list[at] = q;
@@ -561,9 +588,8 @@ static enum lc_status fill_view(struct lc_datastore *ds, struct shape *t, struct
     for (lc_cursor_seek(&c, &sp->rows, NULL, row.data, 1, false); lc_cursor_valid(&c) && n < 256; lc_cursor_next(&c), n++) {
       struct lc_slice param = lc_cursor_entry(&c);
       if (!row_u32_is(sp, param, 0, v->view_id)) break;
-      struct lc_reader r = lc_reader(row_bytes(sp, param, 3));
       f[n] = (struct lc_type_field){.name = lc_arena_copy(&t->arena, row_bytes(sp, param, 2)), .has_name = true};
-      enum lc_status s = f[n].name.data ? lc_type_decode(&t->arena, &r, &f[n].type, err) : oom(err);
+      enum lc_status s = f[n].name.data ? take_type(&t->arena, row_bytes(sp, param, 3), &f[n].type, err) : oom(err);
       if (s != LC_OK) return s;
     }
     v->params = lc_type_new_product(&t->arena, n, f);
@@ -571,6 +597,21 @@ static enum lc_status fill_view(struct lc_datastore *ds, struct shape *t, struct
     return v->params ? LC_OK : oom(err);
   }
   return LC_OK;
+}
+
+/* What names columns that cannot be meant is left out. While a transaction is replayed its deletions may still put it right (lc_datastore_check_catalog). */
+static void check_columns(struct shape *t) {
+  struct lc_table_info *info = &t->info;
+  uint32_t n = info->row_type->n_fields;
+  const struct lc_type_field *f = info->row_type->fields;
+  if (info->primary_key >= (int32_t)n) {
+    t->fault = "its primary key is a column that does not exist";
+    info->primary_key = -1;
+  }
+  if (info->has_schedule && (info->schedule_at_column >= n || f[info->schedule_at_column].type->special != LC_SPECIAL_SCHEDULE_AT || info->primary_key < 0 || f[info->primary_key].type->kind != LC_T_U64)) {
+    t->fault = "it is scheduled, and has no primary key of type u64 or its time is no ScheduleAt";
+    info->has_schedule = false;
+  }
 }
 
 static enum lc_status shape_from_rows(struct lc_datastore *ds, struct shape *t, struct lc_slice st_row, struct lc_error *err) {
@@ -601,7 +642,16 @@ static enum lc_status shape_from_rows(struct lc_datastore *ds, struct shape *t, 
     if (!t->info.schedule_function.data) s = oom(err);
     memcpy(&t->info.schedule_at_column, lc_row_column(scheduled.st->info.row_type, row.data, 4), 2);
   }
+  if (s == LC_OK) check_columns(t);
   return s;
+}
+
+enum lc_status lc_datastore_check_catalog(const struct lc_datastore *ds, struct lc_error *err) {
+  for (uint32_t i = 0; i < ds->n_tables; i++) {
+    const struct shape *t = ds->tables[i]->shape;
+    if (t->fault) return lc_fail(err, LC_CORRUPT, "what the system tables say of table %u, %.*s, cannot be: %s", t->info.table_id, (int)t->info.name.len, (const char *)t->info.name.data, t->fault);
+  }
+  return LC_OK;
 }
 
 void catalog_described(struct lc_datastore *ds, struct lc_slice st_table_row) {

@@ -21,6 +21,7 @@ struct shape {
   bool numbered;
   struct lc_tree rows, *indexes;
   bool *is_cluster;
+  const char *fault;          /* what of its catalog rows cannot be, and was left out; NULL: nothing */
 };
 
 /* Rows lie in `rows`, clustered by a unique index's columns; without one each row gets a hidden number in front of it

@@ -1,5 +1,5 @@
 /* Stands between a server and its disk (LD_PRELOAD), for end-to-end tests. The file named by DISK_SHIM holds `PATTERN MODE VALUE`, read at every call on a file whose
- * path contains PATTERN: delay (of a sync, milliseconds), write, short (half of it is written), sync, create (an errno each). Empty: the disk is well. */
+ * path contains PATTERN: delay (of a sync, milliseconds), write, short (half of it is written), sync, once (the first sync alone), create (an errno each). Empty: the disk is well. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,10 +46,19 @@ static ssize_t put(const char *name, int fd, const void *data, size_t n, off_t a
 ssize_t pwrite(int fd, const void *data, size_t n, off_t at) { return put("pwrite", fd, data, n, at); }
 ssize_t pwrite64(int fd, const void *data, size_t n, off_t at) { return put("pwrite64", fd, data, n, at); }
 
+/* Whether what is asked for now has not been done yet. */
+static bool is_first(void) {
+  static struct timespec done;
+  struct stat now;
+  if (stat(getenv("DISK_SHIM"), &now) != 0 || (now.st_mtim.tv_sec == done.tv_sec && now.st_mtim.tv_nsec == done.tv_nsec)) return false;
+  done = now.st_mtim;
+  return true;
+}
 static int sync_file(const char *name, int fd) {
   int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
   int value;
   if (asked_of(fd, "sync", &value)) return errno = value, -1;
+  if (asked_of(fd, "once", &value) && is_first()) return errno = value, -1;
   if (asked_of(fd, "delay", &value)) {
     struct timespec t = {value / 1000, value % 1000 * 1000000L};
     nanosleep(&t, NULL);
