@@ -143,6 +143,7 @@ modules: ## the WebAssembly modules of the sample, the benchmark and the tests, 
 	@scripts/build-module.sh tests/modules/e2e-2.14 $(MODULES)/e2e-2.14.wasm
 	@scripts/build-module.sh tests/modules/e2e-2.10 $(MODULES)/e2e-2.10.wasm
 	@scripts/build-module.sh tests/modules/server $(MODULES)/server.wasm
+	@scripts/build-module.sh tests/modules/handlers-2.8 $(MODULES)/handlers-2.8.wasm
 	@scripts/build-module.sh tests/modules/views $(MODULES)/views.wasm
 	@scripts/build-module.sh tests/modules/environment $(MODULES)/environment.wasm
 

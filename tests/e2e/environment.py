@@ -155,8 +155,13 @@ def only_values():
         good(put(s, 'e', token, 'MODE=prod'))
         got = c.next()
         assert b'dev' in got and b'prod' in got and b'setting' in got and b'init' not in got and b'connected' not in got, got
-        good(put(s, 'e', token, 'MODE=prod')) # the same again: nothing
-        good(put(s, 'e', token, 'API_KEY=other')) # the view has read st_env, runs again and is the same
+        def log_bytes(): return sum(map(os.path.getsize, glob.glob(s.data + '/replicas/*/clog/*.log')))
+        before = log_bytes()
+        good(put(s, 'e', token, 'MODE=prod')) # the same again: nothing, no transaction either
+        good(put(s, 'e', token))
+        assert log_bytes() == before
+        good(put(s, 'e', token, 'API_KEY=other')) # a transaction; the view has read st_env, runs again and is the same
+        assert log_bytes() > before
         good(put(s, 'e', token, 'REGION=eu'))
         got = c.next()
         assert b'eu' in got and b'setting' in got, got

@@ -162,4 +162,29 @@ def new_program():
         s.check_alive()
 
 
-if __name__ == '__main__': main([one_shots, intervals, procedures, restarts, many, new_program])
+def changed_before_it_fires():
+    """A row that is changed while it waits, with its time left as it was, is called once, as it is then (spec/07 §13, §19 case 54)."""
+    with Server() as s:
+        f = Fixture(s)
+        f.call('at', 500_000, 0, 'first')
+        [task] = f.tasks('first')
+        f.call('relabel', 'first', 'second')
+        f.call('relabel', 'second', 'third')
+        [(called, _, there)] = f.wait('third', 1)
+        assert there and called == task[0], (called, task)
+        f.gone('third')
+        time.sleep(0.3)
+        assert not f.done('first') and not f.done('second') and len(f.done('third')) == 1
+
+
+def who_is_internal():
+    """The sender is the database itself in scheduled functions; in init it is the owner, in a call the client (spec/07 §3.6, §19 case 10)."""
+    with Server() as s:
+        f = Fixture(s)
+        f.call('who_calls')
+        f.call('at', 1_000, 7, 'who')
+        f.wait('who', 1)
+        assert sorted(s.sql('s', 'SELECT * FROM caller', f.token)) == [['client', False, True], ['init', False, False], ['schedule', True, False]], s.sql('s', 'SELECT * FROM caller', f.token)
+
+
+if __name__ == '__main__': main([one_shots, intervals, procedures, restarts, many, new_program, changed_before_it_fires, who_is_internal])

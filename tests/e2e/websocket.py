@@ -61,6 +61,7 @@ class Ws:
         if self.status != 101:
             while len(self.buf) < int(self.headers['content-length']): self._more()
             self.body = self.buf.decode()
+        self.protocol, self.asked_for_sets = protocol, False # whether a batch of sets was sent
         if self.status != expect: raise Exception(f'{lines[0]}: {self.buf!r}')
     def _more(self):
         try: b = self.s.recv(1 << 20)
@@ -96,7 +97,10 @@ class Ws:
             else:
                 assert op == (0 if parts else 2), op
                 parts.append(p)
-                if fin: return b''.join(parts)
+                if fin:
+                    p = b''.join(parts)
+                    if self.protocol in (V2, V3) and p[:2] == b'\0\x08' and not self.asked_for_sets: raise Exception(f'an answer to a batch that nobody sent: {p[:60]!r}')
+                    return p
     def next(self):
         """The next message without its compression tag, timestamps blanked."""
         p = self.message()
@@ -116,6 +120,7 @@ class Ws:
         self.s.settimeout(60)
     def send(self, payload, opcode=2, fin=True, mask=b'\x11\x22\x33\x44', flags=0):
         n = len(payload)
+        if opcode == 2 and payload[:1] == b'\5': self.asked_for_sets = True
         head = bytes([(0x80 if fin else 0) | flags | opcode]) + (bytes([0x80 | n]) if n < 126 else b'\xfe' + struct.pack('>H', n) if n < 65536 else b'\xff' + struct.pack('>Q', n)) + mask
         pad = (mask * (n // 4 + 1))[:n]
         self.s.sendall(head + (int.from_bytes(payload, 'big') ^ int.from_bytes(pad, 'big')).to_bytes(n, 'big') if n else head)
@@ -482,6 +487,100 @@ def batches_of_sets():
             w.close()
 
 
+def no_batch_no_answer():
+    """Who sends no batch is never sent tag 8 (spec/07 §19 case 30): every kind of message and its answer, while somebody else sends batches."""
+    with Fixture() as s:
+        for protocol in (V2, V3):
+            c, other = opened(s, 'db', protocol), opened(s, 'db', protocol)
+            asked = [(subscribe(1, 1, 'SELECT * FROM counter', 'SELECT * FROM bag'), 1), (subscribe(2, 1, 'SELECT * FROM bag'), 3), (subscribe(3, 2, 'SELECT * FROM nope'), 3), (subscribe(4, 2), 1), (subscribe(5, 3, 'SELECT * FROM *'), 1), (unsubscribe(6, 3, 1), 2),
+                     (unsubscribe(7, 9), 3), (one_off(8, 'SELECT * FROM counter'), 5), (one_off(9, 'SELEC'), 5), (call(10, 'increment', u32(0)), 6), (call(11, 'fail', bstr('x')), 6), (call(12, 'nobody'), 6), (procedure(13, 'nobody'), 7), (unsubscribe(14, 1), 2)]
+            for i, (message, tag) in enumerate(asked):
+                other.send(subscribe_batch(i, (i, 'SELECT * FROM person'), (i, 'SELECT * FROM nope')))
+                assert other.next()[0] == 8
+                c.send(message)
+                got = c.next()
+                assert got[0] == tag and not c.asked_for_sets, (i, tag, got)
+            c.close()
+            other.close()
+
+
+def one_moment_of_a_batch():
+    """While somebody writes without a pause, the sets of a batch show one offset's rows, and each goes on from there (spec/07 §19 case 29): few rows, and many, which are read beside the writer."""
+    N = 20000
+    with Fixture() as s:
+        s.publish('bank', module('transfer'), s.owner)
+        w, few = opened(s, 'bank'), opened(s, 'db')
+        w.send(call(1, 'seed', u32(N) + struct.pack('<q', 1000)))
+        w.expect(ok(1))
+        stop, written, failed = threading.Event(), [0, 0], []
+        def transfers():
+            try:
+                while not stop.is_set():
+                    i = written[0]
+                    for k in range(10): w.send(call(i + k, 'transfer', u32((i + k) * 7919 % N, ((i + k) * 7919 + 1) % N) + struct.pack('<q', 1)))
+                    for k in range(10): w.expect(ok(i + k))
+                    written[0] += 10
+            except Exception as e: failed.append(e)
+        def increments():
+            try:
+                while not stop.is_set():
+                    few.send(call(1, 'increment', u32(0)))
+                    few.expect(ok(1))
+                    written[1] += 1
+            except Exception as e: failed.append(e)
+        threads = [threading.Thread(target=t) for t in (transfers, increments)]
+        for t in threads: t.start()
+        def sets_of(p, table, size):
+            """The row lists of an answer's applied sets."""
+            assert p[0] == 8, p[:40]
+            n, p, out = struct.unpack('<I', p[5:9])[0], p[9:], []
+            for i in range(n):
+                assert p[:9] == u32(i + 1) + b'\0' + u32(1) and p[9:13 + len(table)] == bstr(table), p[:40]
+                r, p = fixed_rows(p[13 + len(table):], size)
+                out.append(sorted(r))
+            return out, p
+        try:
+            for protocol in (V2, V3):
+                for query in ('confirmed=false&compression=None', 'confirmed=true&compression=None'):
+                    seen = set()
+                    for _ in range(20):
+                        c = opened(s, 'db', protocol, query=query)
+                        c.send(subscribe_batch(3, (1, 'SELECT * FROM counter'), (2, 'SELECT * FROM counter WHERE id = 0'), (3, 'SELECT * FROM counter WHERE value > 0 OR value = 0')))
+                        (a, b, d), rest = sets_of(c.next(), 'counter', 12)
+                        value = struct.unpack('<Q', a[0][4:])[0]
+                        assert a == b == d == [counter(0, value)], (a, b, d)
+                        changed = [('counter', [persistent([counter(0, value + 1)], [counter(0, value)])])]
+                        want = update((1, changed), (2, changed), (3, changed))
+                        if not rest: rest = c.next()
+                        assert rest[:len(want)] == want, (value, rest[:100])
+                        seen.add(value)
+                        c.close()
+                    assert len(seen) > 10, 'nobody was writing'
+                    c = opened(s, 'bank', protocol, query=query)
+                    before = written[0]
+                    c.send(subscribe_batch(4, (1, 'SELECT * FROM accounts'), (2, 'SELECT * FROM accounts WHERE balance > -1000000'), (3, f'SELECT * FROM accounts WHERE id < {N}')))
+                    (a, b, d), rest = sets_of(c.next(), 'accounts', 12)
+                    assert len(a) == N and a == b == d, (len(a), len(b), len(d))
+                    state = set(a)
+                    for _ in range(10): # each set's update takes what it was and gives what it is
+                        if not rest: rest = c.next()
+                        assert rest[:5] == b'\4' + u32(3), rest[:40]
+                        rest, told = rest[5:], []
+                        for i in range(3):
+                            assert rest[:8] == u32(i + 1, 1) and rest[8:20] == bstr('accounts') and rest[20:25] == u32(1) + b'\0', rest[:40]
+                            inserts, rest = fixed_rows(rest[25:], 12)
+                            deletes, rest = fixed_rows(rest, 12)
+                            told.append((sorted(inserts), sorted(deletes)))
+                        assert told[0] == told[1] == told[2] and set(told[0][1]) <= state, told
+                        state = state - set(told[0][1]) | set(told[0][0])
+                    while written[0] == before: time.sleep(0.01)
+                    c.close()
+            assert not failed, failed
+        finally:
+            stop.set()
+            for t in threads: t.join()
+
+
 # ---- many rows: computed beside the writer, in their place in the order of commits ----
 
 def fixed_rows(p, size):
@@ -610,6 +709,37 @@ def sessions():
             c.expect(ok(i))
         a.close()
         for session in ('1', 'x' * 32, '0' * 33): Ws(s, 'db', token=token, query='session_id=' + session, expect=400)
+
+
+def sessions_one_after_the_other():
+    """Who takes a session over is let in when the old connection's `client_disconnected` is in the log, never before (spec/07 §19 case 31)."""
+    with Fixture() as s:
+        me = s.identity()
+        token, row = me['token'], lambda c: bytes.fromhex(c.identity)[::-1] + bytes.fromhex(c.connection_id)[::-1] + u32(1)
+        session = 'confirmed=false&session_id=' + '7' * 32
+        w = opened(s, 'db')
+        w.send(subscribe(1, 1, f'SELECT * FROM connected WHERE identity = 0x{me["identity"]}'))
+        w.expect(sub_applied(1, 1, ('connected', rows())))
+        a = opened(s, 'db', token=token, query=session)
+        w.expect(update((1, [('connected', [persistent([row(a)])])])))
+        for round_ in range(8):
+            b = Ws(s, 'db', token=token, query=session)
+            b.ends('close 4000 another connection holds the session')
+            for _ in range(200):
+                try: new = opened(s, 'db', token=token, query=session)
+                except End as e:
+                    assert 'close 4000' in str(e), e
+                    time.sleep(0.01 * (round_ % 2))
+                else: break
+            else: raise Exception('the session was never free again')
+            # one transaction takes the old one's row, the next brings the new one's: refused connections are in none
+            w.expect(update((1, [('connected', [persistent([], [row(a)])])])), update((1, [('connected', [persistent([row(new)])])])))
+            a.ends('end of stream')
+            a = new
+        other, none = opened(s, 'db', token=token, query='confirmed=false&session_id=' + '8' * 32), opened(s, 'db', token=token)
+        for c in a, other, none:
+            c.send(call(5, 'increment', u32(0)))
+            c.expect(ok(5))
 
 
 # ---- compression (spec/03 §4) ----
@@ -967,5 +1097,5 @@ def too_many_requests():
 
 if __name__ == '__main__':
     import sys
-    tests = [handshake, subscriptions, one_off_queries, reducers, batches, batches_of_sets, many_rows, sessions, compression, closing, frames, connection_ids, end_of_server, deleted_database, coming_and_going, client_that_does_not_read, too_many_requests, many_connections, keep_alive]
+    tests = [handshake, subscriptions, one_off_queries, reducers, batches, batches_of_sets, no_batch_no_answer, one_moment_of_a_batch, many_rows, sessions, sessions_one_after_the_other, compression, closing, frames, connection_ids, end_of_server, deleted_database, coming_and_going, client_that_does_not_read, too_many_requests, many_connections, keep_alive]
     main([t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]])

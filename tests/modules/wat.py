@@ -52,9 +52,11 @@ def type_(t):
     """A name of TYPES, the number of a type in the typespace, [element type], or encoded bytes."""
     return t if isinstance(t, bytes) else b'\0' + u32(t) if isinstance(t, int) else b'\3' + type_(t[0]) if isinstance(t, list) else bytes([TYPES[t]])
 UNIT = b'\2' + u32(0)
+IDENTITY = b'\2' + product([('__identity__', bytes([17]))])
 SCHEDULE_AT = b'\1' + array([SOME + text('Interval') + b'\2' + product([('__time_duration_micros__', 'i64')]), SOME + text('Time') + b'\2' + product([('__timestamp_micros_since_unix_epoch__', 'i64')])])
 BTREE, HASH, DIRECT = 0, 1, 2
 INIT, CONNECT, DISCONNECT = 0, 1, 2
+TABLE_NAME, FUNCTION_NAME, INDEX_NAME, NAMESPACE_NAME = range(4)
 
 
 class Table:
@@ -70,15 +72,20 @@ class Table:
                 + b'\1' + bytes([self.private]) + array([]) + bytes([self.event]))
 
 
-def definition(tables=(), reducers=(), procedures=(), views=(), lifecycle=(), schedules=(), handlers=(), env=()):
+def definition(tables=(), reducers=(), procedures=(), views=(), lifecycle=(), schedules=(), handlers=(), env=(), modules=(), names=(), outboxes=(), rls=()):
     """reducers: (name, [(parameter, type)]); procedures: the same with a return type; views: (name, index, is_anonymous, type); lifecycle: (kind, reducer);
-    schedules: (table, column, reducer); handlers: names, each served at /name; env: names of required values."""
+    schedules: (table, column, reducer); handlers: names, each served at /name; env: names of required values; modules: (namespace, definition); names: (kind, name, canonical
+    name); outboxes: (table, reducer of the receiver, target column, columns of the arguments); rls: queries."""
     out = [b'\0' + array([b'\2' + product(t.columns) for t in tables]), b'\1' + array([array([]) + text(f'T{i}') + u32(i) + b'\1' for i in range(len(tables))]),
            b'\2' + array([t.encode(i) for i, t in enumerate(tables)]), b'\3' + array([text(n) + product(p) + b'\1' + UNIT + type_('string') for n, p in reducers]),
            b'\4' + array([text(n) + product(p) + type_(r) + b'\1' for n, p, r in procedures]),
            b'\5' + array([text(n) + u32(i) + b'\1' + bytes([anonymous]) + product([]) + type_(t) for n, i, anonymous, t in views]),
            b'\6' + array([NONE + text(t) + u16(c) + text(f) for t, c, f in schedules]), b'\7' + array([bytes([k]) + text(f) for k, f in lifecycle]),
            b'\x0b' + array([text(h) for h in handlers]), b'\x0c' + array([text(h) + b'\0' + text('/' + h) for h in handlers])]
+    if rls: out.append(b'\x08' + array([text(q) for q in rls]))
+    if names: out.append(b'\x0a' + array([bytes([kind]) + text(n) + text(canonical) for kind, n, canonical in names]))
+    if modules: out.append(b'\x0e' + array([text(n) + d[1:] for n, d in modules]))
+    if outboxes: out.append(b'\x10' + array([text(t) + text(r) + u16(c) + array([u16(a) for a in args]) + NONE + bytes(32) for t, r, c, args in outboxes]))
     if env: out.append(b'\x0f' + array([text(n) + b'\0' + b'\1' for n in env]))
     return b'\2' + array(out)
 

@@ -1,8 +1,10 @@
-//! What needs no client: scheduled reducers and procedures (tests/e2e/schedules.py), HTTP routes (tests/e2e/handlers.py).
+//! What needs no client: scheduled reducers and procedures (tests/e2e/schedules.py), HTTP routes (tests/e2e/handlers.py, which also runs
+//! the module `handlers-2.8`).
 
 use spacetimedb::{procedure, reducer, table, ProcedureContext, ReducerContext, ScheduleAt, Table, TimeDuration, Timestamp};
 
-/// What a call does: 0 nothing, 1 fails, 2 panics, 3 changes its own row to run once more, 4 takes 25 ms, 5 deletes its own row, 6 ends a one-shot by inserting another.
+/// What a call does: 0 nothing, 1 fails, 2 panics, 3 changes its own row to run once more, 4 takes 25 ms, 5 deletes its own row, 6 ends a one-shot by inserting another,
+/// 7 notes who calls.
 #[table(accessor = task, public, scheduled(run_task, at = at))]
 pub struct Task {
     #[primary_key]
@@ -25,6 +27,30 @@ pub struct Done {
     pub row_was_there: bool,
     pub caller_is_database: bool,
     pub has_connection: bool,
+}
+
+/// Who called a reducer, as it sees it.
+#[table(accessor = caller, public)]
+pub struct Caller {
+    #[primary_key]
+    pub of: String,
+    pub is_internal: bool,
+    pub has_jwt: bool,
+}
+
+fn note_caller(ctx: &ReducerContext, of: &str) {
+    let auth = ctx.sender_auth();
+    ctx.db.caller().insert(Caller { of: of.into(), is_internal: auth.is_internal(), has_jwt: auth.has_jwt() });
+}
+
+#[reducer(init)]
+pub fn init(ctx: &ReducerContext) {
+    note_caller(ctx, "init");
+}
+
+#[reducer]
+pub fn who_calls(ctx: &ReducerContext) {
+    note_caller(ctx, "client");
 }
 
 fn note(ctx: &ReducerContext, task: &Task) {
@@ -65,6 +91,7 @@ pub fn run_task(ctx: &ReducerContext, task: Task) -> Result<(), String> {
             let at = ScheduleAt::Time(ctx.timestamp + TimeDuration::from_micros(50_000));
             ctx.db.task().insert(Task { id: 0, at, what: 0, label: task.label });
         }
+        7 => note_caller(ctx, "schedule"),
         _ => {}
     }
     Ok(())
@@ -109,6 +136,14 @@ pub fn put_off(ctx: &ReducerContext, label: String, from_now_us: i64) {
     for task in ctx.db.task().iter().filter(|t| t.label == label) {
         let at = ScheduleAt::Time(ctx.timestamp + TimeDuration::from_micros(from_now_us));
         ctx.db.task().id().update(Task { at, ..task });
+    }
+}
+
+/// Gives every task of that label another one, and leaves its time.
+#[reducer]
+pub fn relabel(ctx: &ReducerContext, label: String, new: String) {
+    for task in ctx.db.task().iter().filter(|t| t.label == label) {
+        ctx.db.task().id().update(Task { label: new.clone(), ..task });
     }
 }
 
@@ -185,6 +220,14 @@ fn record(ctx: &mut HandlerContext, request: Request) -> Response {
     Response::new(Body::from_bytes("recorded"))
 }
 
+/// Who it is, outside a transaction and inside one.
+#[handler]
+fn who(ctx: &mut HandlerContext, _request: Request) -> Response {
+    let outside = ctx.sender().to_hex();
+    let inside = ctx.with_tx(|tx| tx.sender().to_hex());
+    Response::new(Body::from_bytes(format!("{outside} {inside}")))
+}
+
 #[handler]
 fn bang(_ctx: &mut HandlerContext, _request: Request) -> Response {
     panic!("a handler that panics");
@@ -192,5 +235,5 @@ fn bang(_ctx: &mut HandlerContext, _request: Request) -> Response {
 
 #[router]
 fn routes() -> Router {
-    Router::new().get("", root).get("/", root).any("/echo", echo).post("/record", record).get("/bang", bang)
+    Router::new().get("", root).get("/", root).any("/echo", echo).post("/record", record).get("/bang", bang).get("/who", who)
 }
