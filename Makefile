@@ -8,7 +8,7 @@ endif
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lightcone
 VARIANT ?= release
 OUT := build/$(VARIANT)
-CC := gcc
+CC := $(if $(filter fuzz,$(VARIANT)),clang-22,gcc)
 WARN := -Wall -Wextra -Wshadow -Wconversion -Werror
 COMMON := -std=gnu17 -D_GNU_SOURCE -g -fno-omit-frame-pointer -Isrc $(WARN)
 FLAGS_release := -O2
@@ -16,6 +16,7 @@ FLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_tsan := -O1 -fsanitize=thread
 FLAGS_sim := -O2 -fsanitize=address,undefined -fno-sanitize-recover=undefined -DLC_SIMULATOR
 FLAGS_planted := -O2 -DLC_SIMULATOR
+FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error -Wno-unknown-attributes -Wno-sign-conversion -Wno-unterminated-string-initialization
 CFLAGS := $(COMMON) $(FLAGS_$(VARIANT))
 WASMTIME := $(shell scripts/wasmtime-dir.sh)
 FOLDERS := $(wildcard src/*/)
@@ -31,7 +32,7 @@ LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: crash-campaign sim simulator sim-campaign model-campaign storage-campaign planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
+.PHONY: fuzz crash-campaign sim simulator sim-campaign model-campaign storage-campaign planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -73,7 +74,23 @@ $(OUT)/storage-sim: $(wildcard tests/storage-sim/*.[ch]) tests/sim/world.h tests
 	@echo "cc $@"
 	@$(CC) $(CFLAGS) -MMD -MP -Wl,--wrap=lc_log $(wildcard tests/storage-sim/*.c) $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o $@
 
-tests: $(TEST_BINARIES) $(OUT)/storage-sim
+# Fuzz targets: with the inputs that are kept (part of `tests`), and with libFuzzer's search (VARIANT=fuzz).
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+$(OUT)/fuzz/%-replay: tests/fuzz/fuzz_%.c tests/fuzz/replay.c tests/fuzz/fuzz.h tests/unit/def_text.h $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "cc $@"
+	@$(CC) $(CFLAGS) $(filter %.c,$^) $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o $@
+$(OUT)/fuzz/%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.h tests/unit/def_text.h $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "cc $@"
+	@$(CC) $(CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o $@
+
+FUZZ_SECONDS ?= 600
+fuzz: setup ## search for inputs that break the decoders (libFuzzer), each FUZZ_SECONDS=600 long; new inputs go into build/fuzz
+	@$(MAKE) --no-print-directory VARIANT=fuzz $(FUZZ:%=build/fuzz/fuzz/%)
+	@for f in $(FUZZ); do tests/fuzz/run $$f $(FUZZ_SECONDS) || exit 1; done
+
+tests: $(TEST_BINARIES) $(OUT)/storage-sim $(FUZZ:%=$(OUT)/fuzz/%-replay)
 
 STORAGE_SEEDS ?= 100000
 STORAGE_FIRST ?= 1

@@ -9,6 +9,8 @@ OUT = os.environ.get('OUT', os.path.join(TOP, 'build', 'asan'))
 BINARY = os.path.join(OUT, 'lightcone')
 if not os.path.exists(BINARY): BINARY = os.path.join(TOP, 'build', 'lightcone')
 
+PATIENCE_S = int(os.environ.get('PATIENCE_S', '120')) # for an answer over HTTP
+
 
 def module(name): return os.path.join(TOP, 'build', 'modules', name + '.wasm')
 
@@ -75,7 +77,7 @@ class Server:
 
     tls = None # an ssl.SSLContext: requests go by https
     def http(self, method, path, body=None, token=None, headers={}):
-        c = http.client.HTTPSConnection('localhost', self.port, timeout=120, context=self.tls) if self.tls else http.client.HTTPConnection('127.0.0.1', self.port, timeout=120)
+        c = http.client.HTTPSConnection('localhost', self.port, timeout=PATIENCE_S, context=self.tls) if self.tls else http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE_S)
         h = dict(headers)
         if token: h['Authorization'] = 'Bearer ' + token
         c.request(method, path, body, h)
