@@ -7,7 +7,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/scripts/progress.sh"
 packages="build-essential pkg-config cmake libuv1-dev libhttp-parser-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libbrotli-dev libzstd-dev
   libsqlite3-dev libjansson-dev libcmocka-dev rustc-web cargo-web rust-web-src lld-22 wabt zstd curl python3 openssl postgresql-client"
-extras="clang-22 clang-format-22" # for `make format` and modules in C; left out where the distribution has none
+extras="clang-22 clang-format-22 libclang-rt-22-dev" # for `make format`, `make fuzz` and modules in C; left out where the distribution has none
 there=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $packages $extras 2>/dev/null | sed -n 's/^ii //p' || true)
 missing= wanted=
 for p in $packages; do [[ $'\n'$there$'\n' == *$'\n'$p$'\n'* ]] || missing="$missing $p"; done
