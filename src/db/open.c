@@ -50,6 +50,14 @@ static enum lc_status append_payload(struct lc_db *db, struct lc_error *err) {
   return LC_OK;
 }
 
+/* What is to be there already: where it is not, nothing is made in its place (a disk that is not mounted, a folder that somebody has moved). */
+static enum lc_status find_log(const struct lc_db *db, struct lc_error *err) {
+  char clog[4096];
+  uint64_t first;
+  if (snprintf(clog, sizeof clog, "%s/clog", db->dir) >= (int)sizeof clog) return lc_fail(err, LC_LIMIT, "path %s is too long", db->dir);
+  return lc_wal_scan_first(db->options.fs, clog, &first, err);
+}
+
 /* The replica folder, so that its name survives too, and the log in it. */
 static enum lc_status open_wal(struct lc_db *db, struct lc_error *err) {
   const struct lc_db_options *o = &db->options;
@@ -237,6 +245,7 @@ enum lc_status lc_db_open(const struct lc_db_options *o, struct lc_slice program
   db->outboxes = lc_alloc_zero((size_t)o->n_threads * 2 + 2, sizeof(struct lc_db_outbox *));
   enum lc_status st = db->outboxes && (!o->dir || db->dir) && (db->scheduler = scheduler_new()) && (db->views = views_new()) ? LC_OK : lc_fail(err, LC_NOMEM, "out of memory");
   bool is_new = program.data != NULL;
+  if (st == LC_OK && !is_new && db->dir) st = find_log(db, err);
   /* the log of a database that may never be lives in memory until it is born */
   if (st == LC_OK && !(db->log = module_log_open(is_new || o->module_log_in_memory ? NULL : db->dir, o->log_days, o->log_bytes, err))) st = err->status;
   if (st == LC_OK && is_new) {

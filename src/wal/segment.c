@@ -250,7 +250,7 @@ bool wal_intact_commit_behind(struct wal_reader *r, uint64_t expected, uint64_t 
       if (offset < expected || offset - expected > plausible_ahead) continue;
       r->at = base + i;
       enum wal_outcome o = wal_read_commit(r, &c, why);
-      found = o == WAL_COMMIT_UNREAD || (o == WAL_COMMIT_OK && c.epoch == epoch);
+      found = o == WAL_COMMIT_UNREAD || (o == WAL_COMMIT_OK && c.epoch >= epoch);
       if (found) *position = o == WAL_COMMIT_OK ? base + i : from;
     }
   }

@@ -147,6 +147,26 @@ static enum lc_status continue_at(struct lc_wal *w, struct wal_reader *r, uint64
   return LC_OK;
 }
 
+/* The epoch of the last commit before segment number `at`: what is appended there may not have a lesser one. */
+static enum lc_status epoch_before(const struct lc_wal *w, uint32_t at, uint64_t *epoch, struct lc_error *err) {
+  enum lc_status st = LC_OK;
+  bool found = false;
+  while (at-- > 0 && !found && st == LC_OK) {
+    char path[WAL_PATH_BYTES], why[WAL_WHY_BYTES];
+    struct wal_reader r;
+    struct wal_commit c;
+    uint32_t n_indexed;
+    enum wal_outcome o = WAL_COMMIT_END;
+    wal_path(w->dir, w->segments[at], ".stdb.log", path);
+    st = wal_reader_open(w->fs, path, &r, err);
+    if (st == LC_OK) wal_index_seek(&r, w->dir, w->segments[at], UINT64_MAX, &n_indexed);
+    for (; st == LC_OK && (o = wal_read_commit(&r, &c, why)) == WAL_COMMIT_OK; found = true) *epoch = c.epoch;
+    if (st == LC_OK && o == WAL_COMMIT_UNREAD) st = lc_fail(err, r.trouble, "%s at byte position %llu: %s", r.path, (unsigned long long)r.at, why); /* a bad one is for the replay to judge */
+    wal_reader_close(&r);
+  }
+  return st;
+}
+
 /* Finds the end of the newest segment, from the last index entry that holds on, cutting a torn tail. */
 static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
   uint32_t n_empty = 0;
@@ -177,6 +197,7 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
       wal_index_note(&w->index, c.offset, c.position, r.at - c.position);
     }
     if (st == LC_OK && o == WAL_COMMIT_UNREAD) st = lc_fail(err, r.trouble, "%s at byte position %llu: %s", r.path, (unsigned long long)r.at, why);
+    if (st == LC_OK && !s.has_last) st = epoch_before(w, w->n_segments - 1, &s.epoch, err);
     if (st == LC_OK && s.expected < must_reach)
       st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; a segment from %llu on was begun, so this is damage and not a torn tail", r.path, (unsigned long long)r.at,
                    (unsigned long long)s.expected, o == WAL_COMMIT_BAD ? why : "missing", (unsigned long long)must_reach);

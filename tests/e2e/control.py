@@ -1,5 +1,5 @@
 """The control database when it fails or is left half-way: what it says of a database is what was answered, also after a restart, and no acknowledged transaction goes with it."""
-import errno, glob, sqlite3, threading, time
+import errno, glob, os, sqlite3, threading, time
 from lightcone import Disk, Server, main, module
 
 
@@ -89,4 +89,30 @@ def unsure_changes_stop_the_database():
             assert len(rows(s, token, 'other')) == 1 and rows(s, token, 'new') == []
 
 
-if __name__ == '__main__': main([an_interrupted_publish_in_memory, refused_changes_stay_refused, unsure_changes_stop_the_database])
+def missing_folders():
+    """A database whose folder, or log, is not where it was is not started, and nothing is made in its place: when it is back, everything is."""
+    with Server() as s:
+        token = s.identity()['token']
+        s.publish('d', module('e2e-2.14'), token)
+        append(s, token, 1)
+        s.stop()
+        replica, = glob.glob(s.data + '/replicas/*')
+        for part in '', '/clog':
+            os.rename(replica + part, s.temp + '/elsewhere')
+            s.start()
+            status, text, _ = s.http('POST', '/v1/database/d/sql', 'SELECT * FROM log_entry', token)
+            assert status == 500 and replica + '/clog' in text and 'No such file' in text, (status, text)
+            s.stop()
+            assert not os.path.exists(replica + part)
+            os.mkdir(replica + part) # a mount point
+            s.start()
+            assert s.http('POST', '/v1/database/d/sql', 'SELECT * FROM log_entry', token)[0] == 500
+            s.stop()
+            assert not os.listdir(replica + part), os.listdir(replica + part)
+            os.rmdir(replica + part)
+            os.rename(s.temp + '/elsewhere', replica + part)
+        s.start()
+        assert rows(s, token) == [[1]]
+
+
+if __name__ == '__main__': main([an_interrupted_publish_in_memory, refused_changes_stay_refused, unsure_changes_stop_the_database, missing_folders])

@@ -37,7 +37,7 @@ struct world {
   /* a life */
   struct lc_wal *wal; struct lc_datastore *ds; struct lc_db_files files; bool log_failed;
   struct lc_snapfile *file; uint64_t file_offset;
-  uint64_t max_segment_bytes; bool has_long_rows;
+  uint64_t max_segment_bytes; bool has_long_rows, retain_all;
   struct lc_buf record;
   char error[600];
 };
@@ -149,7 +149,7 @@ static enum lc_status open_folder(struct world *w, struct lc_error *err) {
   w->log_failed = false;
   enum lc_status st = lc_wal_open(sim_disk_fs(w->disk), "r", &o, &w->wal, err);
   if (st != LC_OK) return st;
-  w->files = (struct lc_db_files){.env = &w->env, .fs = sim_disk_fs(w->disk), .dir = "r", .wal = w->wal, .database = facts.database};
+  w->files = (struct lc_db_files){.env = &w->env, .fs = sim_disk_fs(w->disk), .dir = "r", .wal = w->wal, .database = facts.database, .retain_all = w->retain_all};
   return LC_OK;
 }
 static void shut(struct world *w) {
@@ -329,6 +329,7 @@ static bool publish_snapshot(struct world *w) {
   enum lc_status st = lc_db_snapshot_publish(&w->files, w->file, w->file_offset, &err);
   w->file = NULL;
   if (st == LC_OK) TRACE(w, "snapshot at %llu", (unsigned long long)w->file_offset);
+  if (st == LC_OK && sim_chance(&w->random, 400) && (st = lc_wal_compress(w->wal, w->file_offset, NULL, &err)) == LC_CORRUPT && *w->flipped && strstr(err.text, w->flipped)) st = LC_OK; /* it says so and leaves it */
   return st == LC_OK || sim_disk_has_failed(w->disk) || sim_disk_is_down(w->disk) || wrong(w, "publishing a snapshot: %s", err.text);
 }
 
@@ -385,6 +386,7 @@ static bool run(struct world *w) {
   bool is_fresh = false;
   random_schema(w);
   w->has_long_rows = sim_chance(&w->random, 200); /* then segments have offset indexes of several entries */
+  w->retain_all = sim_chance(&w->random, 250); /* then what is compressed stays, and all of it is replayed where no snapshot is whole */
   w->max_segment_bytes = 400 + sim_dice(&w->random, w->has_long_rows ? 60000 : 6000);
   for (uint32_t lives = 2 + sim_dice(&w->random, MAX_LIVES - 1); lives; lives--) {
     if (sim_chance(&w->random, 100)) sim_disk_faults(w->disk, 5 + sim_dice(&w->random, 40)); /* into the opening */

@@ -2,6 +2,7 @@
  * chance, those of the catalog above all. What comes of it is an error or a state that can be read and worked on; never a crash, a hang, or memory without a limit.
  *
  * ROUNDS=N SEED=S build/asan/tests/test_hostile_folder for more of it; what fails tells the seed. */
+#include "wal/wal.h"
 #include "engine/engine.h"
 #include "def_text.h"
 #include <setjmp.h>
@@ -294,11 +295,137 @@ static void one_snapshot(void) {
   lc_datastore_restore_abort(restore);
   end_round(ds, st, &err);
 }
+/* ---- files: segments, plain and compressed, their indexes, snapshots ---- */
+
+enum { MAX_FILES = 32 };
+static char folder[64];
+static struct { char path[160]; struct lc_buf bytes; } files[MAX_FILES];
+static uint32_t n_files;
+static void on_file(void *arg, const char *name) {
+  char path[160];
+  snprintf(path, sizeof path, "%s/%s", (const char *)arg, name);
+  int fd = *name == '.' ? -1 : lc_fs_posix.open(NULL, path, false);
+  if (fd < 0) return;
+  size_t n = (size_t)lc_fs_posix.size(NULL, fd);
+  if (n > 8192 && strstr(name, ".ofs")) n = 8192; /* mostly a hole */
+  snprintf(files[n_files].path, sizeof files[n_files].path, "%s", path);
+  assert_true(lc_buf_reserve(&files[n_files].bytes, n));
+  assert_int_equal(lc_fs_posix.read_at(NULL, fd, files[n_files].bytes.data, n, 0), n);
+  files[n_files++].bytes.len = n;
+  lc_fs_posix.close(NULL, fd);
+}
+static int make_files(void **state) {
+  (void)state;
+  struct lc_wal_options o = {.max_segment_bytes = 30000};
+  struct lc_wal *w;
+  struct lc_snapfile *f;
+  struct lc_error err;
+  char path[128];
+  strcpy(folder, access("/dev/shm", W_OK) == 0 ? "/dev/shm/lightcone-hostile-XXXXXX" : "/tmp/lightcone-hostile-XXXXXX");
+  if (!mkdtemp(folder) || lc_wal_open(&lc_fs_posix, folder, &o, &w, &err) != LC_OK) return -1;
+  for (int round = 0; round < 14; round++) {
+    for (uint32_t i = 0; i < n_records; i++) lc_wal_append(w, lc_buf_slice(&records[i]));
+    lc_wal_submit(w);
+    if (!lc_wal_wait_durable(w, lc_wal_next_offset(w))) return -1;
+  }
+  if (lc_wal_compress(w, lc_wal_next_offset(w) / 2, NULL, &err) != LC_OK) return -1;
+  struct lc_snapfile_head head = {.database = facts.database, .tx_offset = 5};
+  if (lc_snapfile_create(&lc_fs_posix, folder, &head, &f, &err) != LC_OK) return -1;
+  for (uint32_t i = 0; i < n_blocks; i++)
+    if (lc_snapfile_add(f, blocks[i].table_id, lc_buf_slice(&blocks[i].rows), blocks[i].n_rows, &err) != LC_OK) return -1;
+  if (lc_snapfile_finish(f, &err) != LC_OK || lc_snapfile_publish(f, &err) != LC_OK) return -1;
+  lc_wal_close(w);
+  snprintf(path, sizeof path, "%s/clog", folder);
+  lc_fs_posix.list(NULL, path, on_file, path);
+  snprintf(path, sizeof path, "%s/snapshots", folder);
+  lc_fs_posix.list(NULL, path, on_file, path);
+  return n_files > 4 && n_files < MAX_FILES ? 0 : -1;
+}
+static int remove_files(void **state) {
+  (void)state;
+  char command[128];
+  for (uint32_t i = 0; i < n_files; i++) lc_buf_free(&files[i].bytes);
+  snprintf(command, sizeof command, "rm -rf %s", folder);
+  return system(command);
+}
+
+static void put_checksum(struct lc_buf *b, size_t at, size_t from, size_t end) { /* of [from, end), without the four bytes at `at` */
+  if (at + 4 > b->len || end > b->len || from > end) return;
+  uint32_t crc = at >= end ? lc_crc32c(0, b->data + from, end - from) : lc_crc32c(lc_crc32c(0, b->data + from, at - from), b->data + at + 4, end - at - 4);
+  memcpy(b->data + at, &crc, 4);
+}
+/* The checksums of all commits as far as their lengths lead, or of a snapshot's header and blocks. */
+static void put_checksums(struct lc_buf *b, bool is_snapshot) {
+  if (is_snapshot) put_checksum(b, 124, 0, 124);
+  for (size_t at = is_snapshot ? 128 : 10; at + 32 <= b->len;) {
+    uint32_t len;
+    memcpy(&len, b->data + at + (is_snapshot ? 24 : 18), 4);
+    if (len > b->len - at - 32) break;
+    if (is_snapshot) put_checksum(b, at + 28, at, at + 32 + len);
+    else put_checksum(b, at + 22 + len, at, at + 22 + len);
+    at += (is_snapshot ? 32 : 26) + (size_t)len;
+  }
+}
+static enum lc_status count_commit(void *ctx, uint64_t first, struct lc_slice bytes, uint32_t n_tx, size_t *consumed, struct lc_error *err) {
+  (void)first, (void)n_tx, (void)err;
+  for (size_t i = 0; i < bytes.len; i++) *(uint64_t *)ctx += bytes.data[i];
+  *consumed = bytes.len;
+  return LC_OK;
+}
+static enum lc_status count_rows(void *ctx, uint32_t table_id, struct lc_slice rows, uint64_t n_rows, struct lc_error *err) {
+  (void)table_id, (void)n_rows, (void)err;
+  for (size_t i = 0; i < rows.len; i++) *(uint64_t *)ctx += rows.data[i];
+  return LC_OK;
+}
+static void one_file(void) {
+  struct lc_wal_options o = {.max_segment_bytes = 30000};
+  struct lc_wal_scan_end end;
+  struct lc_error err = {0};
+  struct lc_wal *w;
+  uint32_t target = (uint32_t)rnd(n_files);
+  uint64_t sum = 0;
+  char clog[128];
+  snprintf(clog, sizeof clog, "%s/clog", folder);
+  for (uint32_t i = 0; i < n_files; i++) { /* opening may have changed any */
+    struct lc_buf copy = {0};
+    unlink(files[i].path);
+    int fd = lc_fs_posix.open(NULL, files[i].path, true);
+    assert_true(lc_buf_reserve(&copy, files[i].bytes.len + 4096));
+    lc_buf_slice_append(&copy, lc_buf_slice(&files[i].bytes));
+    if (i == target) {
+      bool is_snapshot = strstr(files[i].path, ".snapshot") != NULL;
+      size_t tail = copy.len < 400 ? copy.len : 400;
+      struct lc_buf last = {.data = copy.data + copy.len - tail, .len = tail, .cap = tail + 4096};
+      if (rnd(2) && strstr(files[i].path, ".log")) mutate(&last), copy.len += last.len - tail; /* where a compressed one has its table of frames */
+      else mutate(&copy);
+      if (rnd(2)) put_checksums(&copy, is_snapshot);
+    }
+    assert_int_equal(lc_fs_posix.write_at(NULL, fd, copy.data, copy.len, 0), 0);
+    lc_fs_posix.close(NULL, fd);
+    lc_buf_free(&copy);
+  }
+  enum lc_status scanned = lc_wal_scan(&lc_fs_posix, clog, NULL, NULL, NULL, &end, &err);
+  enum lc_status st = lc_wal_open(&lc_fs_posix, folder, &o, &w, &err);
+  if (st == LC_OK) {
+    st = lc_wal_replay(w, rnd(2) ? 0 : rnd(400), count_commit, &sum, &err);
+    lc_wal_append(w, lc_slice("x", 1));
+    lc_wal_submit(w);
+    if (!lc_wal_wait_durable(w, lc_wal_next_offset(w))) fail_msg("SEED=%llu ROUNDS=1: it cannot be written", (unsigned long long)seed);
+    lc_wal_close(w);
+  }
+  struct lc_snapfile_head head;
+  enum lc_status read = lc_snapfile_read(&lc_fs_posix, folder, 5, &head, count_rows, &sum, &err);
+  st = scanned != LC_OK ? scanned : st != LC_OK ? st : read;
+  if (st == LC_OK) n_accepted++;
+  else n_refused++;
+  if (st != LC_OK && st != LC_CORRUPT && st != LC_LIMIT && st != LC_UNSUPPORTED && st != LC_IO && !(st == LC_NOMEM && most_bytes > MEMORY_BYTES)) fail_msg("SEED=%llu ROUNDS=1: %d %s", (unsigned long long)seed, (int)st, err.text);
+}
+static void files_of_a_folder(void **state) { (void)state, each_round(one_file); }
 static void logs(void **state) { (void)state, each_round(one_log); }
 static void snapshots(void **state) { (void)state, each_round(one_snapshot); }
 
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(logs), cmocka_unit_test(snapshots)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(logs), cmocka_unit_test(snapshots), cmocka_unit_test_setup_teardown(files_of_a_folder, make_files, remove_files)};
   return cmocka_run_group_tests(tests, make_sound, forget_sound);
 }

@@ -362,6 +362,38 @@ static void tails_that_were_given_up(void **state) {
   remove_dir();
 }
 
+/* Epochs where the newest segment has no whole commit to take one from: what is appended goes on with that of the segment before, and intact commits behind a damaged first one are seen
+ * whatever their epoch is. */
+static void epochs_of_the_segment_before(void **state) {
+  (void)state;
+  static uint8_t b[4096];
+  struct lc_wal *w;
+  for (int packed = 0; packed < 2; packed++) {
+    fresh_dir();
+    lc_wal_close(open_log(&lc_fs_posix, 0));
+    memcpy(b, head_v1, 10);
+    size_t n = 10;
+    for (uint64_t i = 0; i < 3; i++) n += put_commit(b + n, true, i, i < 2 ? 1 : 4, 1, "xxx");
+    write_segment(0, b, n);
+    size_t first = 10 + put_commit(b + 10, true, 3, 4, 1, "xxxxx");
+    write_segment(3, b, first - 2); /* torn */
+    w = open_log(&lc_fs_posix, 0);
+    assert_int_equal(lc_wal_next_offset(w), 3);
+    if (packed) assert_int_equal(lc_wal_compress(w, 3, NULL, &err), LC_OK);
+    append_durably(w, 2);
+    lc_wal_close(w);
+    w = open_log(&lc_fs_posix, 0);
+    assert_int_equal(replayed(w), 5);
+    lc_wal_close(w);
+    n = first + put_commit(b + first, true, 4, packed ? 4 : 5, 1, "xx");
+    b[30] ^= 1;
+    write_segment(3, b, n);
+    expect_damage("first commit of the newest segment", 30);
+    assert_non_null(strstr(err.text, "intact commits follow"));
+    remove_dir();
+  }
+}
+
 /* §10.1: versions 0 and 1, epochs and several transactions a commit across segments, as older ones and compressed. */
 static void versions_and_epochs(void **state) {
   (void)state;
@@ -667,7 +699,7 @@ static void discard_on_a_failing_disk(void **state) {
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   const struct CMUnitTest tests[] = {cmocka_unit_test(case_17_damage_in_an_older_segment), cmocka_unit_test(case_18_nothing_in_the_newest_segment), cmocka_unit_test(case_19_two_processes),
-                                     cmocka_unit_test(case_20_rotation), cmocka_unit_test(a_segment_that_is_there), cmocka_unit_test(zero_tails), cmocka_unit_test(tails_that_were_given_up), cmocka_unit_test(versions_and_epochs),
+                                     cmocka_unit_test(case_20_rotation), cmocka_unit_test(a_segment_that_is_there), cmocka_unit_test(zero_tails), cmocka_unit_test(tails_that_were_given_up), cmocka_unit_test(epochs_of_the_segment_before), cmocka_unit_test(versions_and_epochs),
                                      cmocka_unit_test(every_file_call), cmocka_unit_test(every_allocation), cmocka_unit_test(every_file_call_of_retention), cmocka_unit_test(too_large),
                                      cmocka_unit_test(no_memory_to_wait), cmocka_unit_test(discard_after_a_failed_rotation), cmocka_unit_test(discard_on_a_failing_disk)};
   return cmocka_run_group_tests(tests, NULL, NULL);
