@@ -304,9 +304,13 @@ struct ws_client {
   uint8_t session_id[16]; bool has_session; struct ws_client *session_next; /* ws_sessions.c */
   atomic_bool is_admitted;  /* client_connected has succeeded */
   bool is_json, is_light;   /* protocol v1: answers are text; no reducer information about others' calls */
+  bool is_marked;           /* base.out asks for the end (ws_mark): what is encoded after that goes nowhere */
 };
 enum { FRAME_ABORT = 0xffffffffu, FRAME_DISMISS = 0xfffffffeu }; /* lengths that ask for the connection to be dropped, or closed because the module has changed */
 void ws_dismissed(struct lc_db_client *base);
+/* The frame being filled is complete. If there was no memory for it, or its length cannot be written, the client is dropped: what it has would be wrong from here on. */
+void ws_frame_end(struct ws_client *c);
+void ws_mark(struct ws_client *c, uint32_t mark); /* FRAME_ABORT or FRAME_DISMISS goes into base.out */
 extern const struct lc_db_client_ops ws_v1_ops, ws_v2_ops;
 /* Decodes client messages into `batch`; false: *err says what the close reason is. */
 bool ws_v2_decode(struct ws_client *c, struct lc_slice payload, struct lc_db_batch *batch, struct lc_error *err);

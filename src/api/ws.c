@@ -197,10 +197,21 @@ void ws_closed(struct lc_conn *conn) {
   lc_net_wake(lc_net_thread_net(lc_conn_thread(conn)), lc_net_thread_index(lc_conn_thread(conn)));
 }
 
-void ws_dismissed(struct lc_db_client *base) {
-  struct ws_client *c = (struct ws_client *)base;
-  c->frame_at = base->out.len;
-  lc_buf_u32(&base->out, FRAME_DISMISS);
+void ws_mark(struct ws_client *c, uint32_t mark) {
+  lc_buf_u32(&c->base.out, mark);
+  if (!lc_buf_ok(&c->base.out)) lc_panic("out of memory while a client is dropped");
+  c->is_marked = true;
+}
+void ws_dismissed(struct lc_db_client *base) { ws_mark((struct ws_client *)base, FRAME_DISMISS); }
+void ws_frame_end(struct ws_client *c) {
+  struct lc_buf *out = &c->base.out;
+  if (lc_buf_ok(out) && out->len - c->frame_at - 4 < FRAME_DISMISS) {
+    lc_buf_patch_u32(out, c->frame_at, (uint32_t)(out->len - c->frame_at - 4));
+    return;
+  }
+  lc_log(LC_LOG_WARN, "a message of %zu bytes or more cannot be made: its client is dropped", out->len);
+  lc_buf_free(out);
+  ws_mark(c, FRAME_ABORT);
 }
 
 /* With a client of its own, of which the protocols look at little; what is large is compressed here, away from the network threads. */
@@ -212,16 +223,20 @@ void ws_encode_answer(const struct lc_db_client *base, const struct lc_db_op *op
   else if (error_text) base->ops->subscription_error(&c.base, op, error_text);
   else if (op->kind == LC_OP_UNSUBSCRIBE) base->ops->unsubscribe_applied(&c.base, op, rows ? rows : &none, n);
   else base->ops->subscribe_applied(&c.base, op, rows, n);
-  struct ws_packer *packer = real->compression != WS_PLAIN ? ws_packer_new() : NULL;
-  struct lc_slice frame = lc_slice(c.base.out.data + 4, c.base.out.len - 4), packed = ws_pack(packer, real->compression, frame);
-  if (packed.data == frame.data) {
+  struct ws_packer *packer = real->compression != WS_PLAIN && !c.is_marked ? ws_packer_new() : NULL;
+  if (!packer) {
     *out = c.base.out;
-  } else {
+    return;
+  }
+  struct lc_slice frame = lc_slice(c.base.out.data + 4, c.base.out.len - 4), packed = ws_pack(packer, real->compression, frame);
+  if (packed.data != frame.data) {
     lc_buf_u32(out, (uint32_t)packed.len);
     lc_buf_slice_append(out, packed);
-    if (!lc_buf_ok(out)) lc_panic("out of memory while encoding a message");
-    lc_buf_free(&c.base.out);
   }
+  if (packed.data == frame.data || !lc_buf_ok(out)) { /* as it is, also when there is no memory for another */
+    lc_buf_free(out);
+    *out = c.base.out;
+  } else lc_buf_free(&c.base.out);
   ws_packer_free(packer);
 }
 

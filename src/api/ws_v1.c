@@ -166,12 +166,16 @@ static void end(struct message *m, const struct lc_db_op *op) {
     struct lc_error err;
     m->c->frame_at = out->len;
     lc_buf_u32(out, 0);
-    if (!lc_buf_ok(&m->json)) out->failed = true;
-    else if (lc_json_write_value(out, server_type, NULL, &r, LC_JSON_D, &err) != LC_OK) lc_panic("a message that is no JSON: %s", err.text);
+    if (!lc_buf_ok(&m->json)) {
+      out->failed = true;
+    } else {
+      enum lc_status st = lc_json_write_value(out, server_type, NULL, &r, LC_JSON_D, &err);
+      if (st == LC_NOMEM) out->failed = true;
+      else if (st != LC_OK) lc_panic("a message that is no JSON: %s", err.text);
+    }
     lc_buf_free(&m->json);
   }
-  if (!lc_buf_ok(out)) lc_panic("out of memory while encoding a message");
-  lc_buf_patch_u32(out, m->c->frame_at, (uint32_t)(out->len - m->c->frame_at - 4));
+  ws_frame_end(m->c);
 }
 
 /* The type of a row as clients see it. */
@@ -291,7 +295,7 @@ static void on_connected(struct lc_db_client *base, enum lc_status status, const
   need_types();
   if (status != LC_OK) {
     lc_log(LC_LOG_INFO, "connection refused by the module: %s", text);
-    lc_buf_u32(&base->out, FRAME_ABORT);
+    ws_mark(c, FRAME_ABORT);
     return;
   }
   atomic_store(&c->is_admitted, true);

@@ -142,7 +142,7 @@ void ws_answered(struct ws_client *c, const struct lc_db_op *op) {
   atomic_store_explicit(&c->answered_bytes, atomic_load_explicit(&c->answered_bytes, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
 
-void ws_on_overflow(struct lc_db_client *base) { lc_buf_u32(&base->out, FRAME_ABORT); }
+void ws_on_overflow(struct lc_db_client *base) { ws_mark((struct ws_client *)base, FRAME_ABORT); }
 void ws_on_answered(struct lc_db_client *base, const struct lc_db_op *op) { ws_answered((struct ws_client *)base, op); }
 
 /* ---- encoding ---- */
@@ -151,7 +151,7 @@ void ws_on_answered(struct lc_db_client *base, const struct lc_db_op *op) { ws_a
 static struct lc_buf *begin(struct lc_db_client *base) {
   struct ws_client *c = (struct ws_client *)base;
   struct lc_buf *out = &base->out;
-  bool open = base->protocol == 3 && out->len > 0 && out->len - c->frame_at < MAX_FRAME_BYTES;
+  bool open = base->protocol == 3 && out->len > 0 && !c->is_marked && out->len - c->frame_at < MAX_FRAME_BYTES;
   if (!open) {
     c->frame_at = out->len;
     lc_buf_u32(out, 0);
@@ -162,8 +162,7 @@ static struct lc_buf *begin(struct lc_db_client *base) {
 static void end(struct lc_db_client *base, const struct lc_db_op *op) {
   struct ws_client *c = (struct ws_client *)base;
   if (op) ws_answered(c, op);
-  if (!lc_buf_ok(&base->out)) lc_panic("out of memory while encoding a message");
-  lc_buf_patch_u32(&base->out, c->frame_at, (uint32_t)(base->out.len - c->frame_at - 4));
+  ws_frame_end(c);
 }
 
 static void put_rows(struct lc_buf *b, const struct lc_query_rows *rows, uint32_t n) {
@@ -202,7 +201,7 @@ static void on_connected(struct lc_db_client *base, enum lc_status status, const
   struct ws_client *c = (struct ws_client *)base;
   if (status != LC_OK) {
     lc_log(LC_LOG_INFO, "connection refused by the module: %s", text);
-    lc_buf_u32(&base->out, FRAME_ABORT);
+    ws_mark(c, FRAME_ABORT);
     return;
   }
   atomic_store(&c->is_admitted, true);

@@ -125,7 +125,11 @@ static inline void lc_buf_u32(struct lc_buf *b, uint32_t v) { lc_buf_append(b, &
 static inline void lc_buf_u64(struct lc_buf *b, uint64_t v) { lc_buf_append(b, &v, 8); }
 static inline void lc_buf_i64(struct lc_buf *b, int64_t v) { lc_buf_append(b, &v, 8); }
 /* BSATN string or byte array: u32 length, bytes (spec/01 §1). */
-static inline void lc_buf_bsatn_bytes(struct lc_buf *b, struct lc_slice s) { lc_buf_u32(b, (uint32_t)s.len); lc_buf_append(b, s.data, s.len); }
+static inline void lc_buf_bsatn_bytes(struct lc_buf *b, struct lc_slice s) { /* longer than a length can say: `failed` */
+  if (s.len > UINT32_MAX) b->failed = true;
+  lc_buf_u32(b, (uint32_t)s.len);
+  lc_buf_append(b, s.data, s.len);
+}
 static inline void lc_buf_bsatn_str(struct lc_buf *b, const char *s) { lc_buf_bsatn_bytes(b, lc_slice_str(s)); }
 void lc_buf_varint(struct lc_buf *b, uint64_t v); /* unsigned LEB128 */
 /* Overwrites 4 bytes at `offset` (already written) with v. */
