@@ -23,7 +23,7 @@
 
 static const char usage[] =
     "loadgen --url http://HOST:PORT --db NAME [--protocol v2|v3] [--connections N] [--in-flight K] [--seconds S] [--warmup S]\n"
-    "        [--confirmed true|false] [--accounts N] [--dist uniform|zipf:THETA] [--subscribers N] [--subscribe-query SQL with {k}]\n"
+    "        [--confirmed true|false] [--accounts N] [--dist uniform|zipf:THETA] [--subscribers N] [--subscribe-query SQL with {k}] [--queries-each N]\n"
     "        [--pid SERVER_PID] [--seed N] [--token JWT] [--workload transfer|NAME:HEXARGS] [--seed-accounts N] [--one-call NAME HEXARGS]\n"
     "Calls the reducer `transfer(from: u32, to: u32, amount: i64)`, or NAME always with the same BSATN arguments. --seed-accounts calls\n"
     "`seed(n: u32, balance: i64)` once and ends, --one-call the reducer NAME.\n";
@@ -58,10 +58,10 @@ static struct {
   uint8_t args[4096];             /* BSATN arguments of one_call, or of a workload that is not `transfer` */
   uint32_t args_len;
   bool v3, confirmed;
-  unsigned connections, in_flight, accounts, subscribers, seed_accounts;
+  unsigned connections, in_flight, accounts, subscribers, queries_each, seed_accounts;
   double seconds, warmup, zipf;
   int pid;
-} o = {.db = "bench", .v3 = true, .confirmed = true, .connections = 64, .in_flight = 40, .accounts = 100000, .seconds = 10, .warmup = 2, .subscribe_query = "SELECT * FROM accounts", .workload = "transfer"};
+} o = {.db = "bench", .v3 = true, .confirmed = true, .connections = 64, .in_flight = 40, .accounts = 100000, .queries_each = 1, .seconds = 10, .warmup = 2, .subscribe_query = "SELECT * FROM accounts", .workload = "transfer"};
 
 /* ---- choice of accounts: uniform, or zipf by a table of cumulative weights ---- */
 
@@ -218,15 +218,17 @@ static void send_calls(struct conn *c, unsigned n) {
 static void subscribe(struct conn *c, unsigned index) {
   char sql[1024];
   const char *k = strstr(o.subscribe_query, "{k}");
-  if (k) snprintf(sql, sizeof sql, "%.*s%u%s", (int)(k - o.subscribe_query), o.subscribe_query, index, k + 3);
-  else snprintf(sql, sizeof sql, "%s", o.subscribe_query);
-  size_t at = frame_begin(c, sizeof sql + 32);
+  size_t at = frame_begin(c, (size_t)o.queries_each * (strlen(o.subscribe_query) + 16) + 32);
   put(c, "", 1);
   put_u32(c, 1);
   put_u32(c, 1);
-  put_u32(c, 1);
-  put_u32(c, (uint32_t)strlen(sql));
-  put(c, sql, strlen(sql));
+  put_u32(c, o.queries_each);
+  for (unsigned i = 0; i < o.queries_each; i++) {
+    if (k) snprintf(sql, sizeof sql, "%.*s%u%s", (int)(k - o.subscribe_query), o.subscribe_query, index * o.queries_each + i, k + 3);
+    else snprintf(sql, sizeof sql, "%s", o.subscribe_query);
+    put_u32(c, (uint32_t)strlen(sql));
+    put(c, sql, strlen(sql));
+  }
   frame_end(c, at);
 }
 
@@ -551,6 +553,7 @@ static void parse(int argc, char **argv) {
     }
     else if (!strcmp(k, "--subscribers")) o.subscribers = number(k, v);
     else if (!strcmp(k, "--subscribe-query")) o.subscribe_query = v;
+    else if (!strcmp(k, "--queries-each")) o.queries_each = number(k, v);
     else if (!strcmp(k, "--pid")) o.pid = (int)number(k, v);
     else if (!strcmp(k, "--seed")) rng_state += number(k, v);
     else if (!strcmp(k, "--seed-accounts")) o.seed_accounts = number(k, v);

@@ -41,4 +41,5 @@ run subscribers-1000-points --connections 16 --in-flight 40 --subscribers 1000 -
 run subscribers-100-table --connections 1 --in-flight 16 --subscribers 100
 run subscribers-1000-table --connections 1 --in-flight 16 --subscribers 1000
 run subscribers-5000-points --connections 16 --in-flight 40 --subscribers 5000 --subscribe-query 'SELECT * FROM accounts WHERE id = {k}'
+run subscribers-100000-points --connections 16 --in-flight 40 --subscribers 100 --queries-each 1000 --subscribe-query 'SELECT * FROM accounts WHERE id = {k}'
 run subscribers-1000-ranges --connections 16 --in-flight 40 --subscribers 1000 --subscribe-query 'SELECT * FROM accounts WHERE balance < {k}'
