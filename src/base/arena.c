@@ -14,7 +14,7 @@ void *lc_arena_alloc_slow(struct lc_arena *a, size_t size_bytes) {
     return NULL;
   }
   size_t need = (size_bytes + 15u) & ~(size_t)15u;
-  size_t size = a->head ? a->head->size_bytes * 2 : FIRST_BLOCK_BYTES;
+  size_t size = a->head ? a->head->size_bytes * 2 : a->first_block_bytes ? a->first_block_bytes : FIRST_BLOCK_BYTES;
   if (size > MAX_BLOCK_BYTES) size = MAX_BLOCK_BYTES;
   if (size < need) size = need;
   struct lc_arena_block *block = lc_alloc(sizeof *block + size);

@@ -175,6 +175,7 @@ struct lc_arena {
   struct lc_arena_block *head;
   uint8_t *at, *end;
   size_t total_bytes; /* handed out since the last reset */
+  uint32_t first_block_bytes; /* 0: 4,096; the next ones double */
   bool failed;        /* an allocation was refused since then: for callers that check once at the end */
 };
 void *lc_arena_alloc_slow(struct lc_arena *a, size_t size_bytes) LC_NODISCARD;

@@ -63,7 +63,7 @@ static void hit(void *ctx, struct occurrence *o) {
 
 /* ---- the delta of a fragment ---- */
 
-enum { ARG_HASH_BYTES = 32 };
+enum { ARG_HASH_BYTES = 32, PREFETCHED_ROWS = 64 };
 
 struct signed_row { struct lc_slice row; int32_t sign; };
 struct bag { struct lc_live *live; struct signed_row *rows; uint32_t n, cap; int32_t sign; bool lacks_memory; };
@@ -250,6 +250,10 @@ void lc_live_evaluate(struct lc_live *l, const struct lc_tx_delta *delta, const 
     const struct lc_table_delta *d = e.table = &delta->tables[i];
     struct table_interest *t = interest_of(&l->interest, d->table_id);
     if (!t || !d->table) continue;
+    for (unsigned step = 0; step < 2 && d->n_inserts + d->n_deletes <= PREFETCHED_ROWS; step++) {
+      for (uint32_t k = 0; k < d->n_inserts; k++) interest_prefetch(t, d->table->row_type, d->inserts[k], step);
+      for (uint32_t k = 0; k < d->n_deletes; k++) interest_prefetch(t, d->table->row_type, d->deletes[k], step);
+    }
     for (uint32_t k = 0; k < d->n_inserts + d->n_deletes; k++) {
       e.is_insert = k < d->n_inserts;
       e.row = e.is_insert ? d->inserts[k] : d->deletes[k - d->n_inserts];

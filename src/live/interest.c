@@ -243,6 +243,16 @@ static void match_values(const struct group *g, const struct lc_type *row_type, 
   for (struct occurrence *o = slot_of(g, hash_of(g, value), value)->first; o; o = o->next) hit(ctx, o);
   if (joined != room) lc_free(joined);
 }
+void interest_prefetch(const struct table_interest *t, const struct lc_type *row_type, struct lc_slice row, unsigned step) {
+  enum { WORTH_IT = 32768 }; /* slots: fewer queries are in the cache anyway */
+  for (const struct group *g = t->groups; g; g = g->next) {
+    if (g->is_boxes || !g->is_small || g->n_columns != 1 || g->mask < WORTH_IT) continue;
+    const struct value_slot *s = &g->slots[(uint32_t)hash_of(g, interest_column(row_type, row, g->columns[0])) & g->mask];
+    if (step == 0) __builtin_prefetch(s);
+    else if (s->first)
+      for (unsigned line = 0; line < sizeof(struct query); line += 64) __builtin_prefetch((const char *)s->first + line, 1);
+  }
+}
 void interest_match(const struct table_interest *t, const struct lc_type *row_type, struct lc_slice row, void (*hit)(void *ctx, struct occurrence *o), void *ctx) {
   for (struct occurrence *o = t->any; o; o = o->next) hit(ctx, o);
   for (struct group *g = t->groups; g; g = g->next) {

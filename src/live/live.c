@@ -74,9 +74,12 @@ void live_drop_empty_subscriber(struct lc_live *l, struct subscriber *s) {
 
 /* ---- queries ---- */
 
+static void free_occurrences(struct query *q, struct occurrence *o) {
+  if (o != &q->only) lc_free(o);
+}
 static void forget_interest(struct lc_live *l, struct query *q) {
   for (uint32_t i = 0; i < q->n_occurrences; i++) interest_remove(&l->interest, &q->occurrences[i]);
-  lc_free(q->occurrences);
+  free_occurrences(q, q->occurrences);
   q->occurrences = NULL;
   q->parts = NULL;
   q->n_occurrences = q->n_parts = 0;
@@ -85,8 +88,12 @@ static void forget_interest(struct lc_live *l, struct query *q) {
 static bool adopt_plan(struct lc_live *l, struct query *q, struct lc_plan *plan) {
   uint32_t n = 0, n_parts = lc_plan_n_fragments(plan);
   for (uint32_t f = 0; f < n_parts; f++) n += lc_fragment_n_relations(plan, f);
-  if (!(q->occurrences = lc_alloc_zero(1, n * sizeof *q->occurrences + n_parts * sizeof *q->parts))) return false;
-  q->parts = (struct part *)(q->occurrences + n);
+  if (n == 1 && !q->occurrences) { /* else those before may have to come back */
+    q->occurrences = &q->only;
+    q->parts = &q->only_part;
+  } else if ((q->occurrences = lc_alloc_zero(1, n * sizeof *q->occurrences + n_parts * sizeof *q->parts))) {
+    q->parts = (struct part *)(q->occurrences + n);
+  } else return false;
   bool ok = true;
   for (uint32_t f = 0; f < n_parts && ok; f++) {
     q->parts[f].n_relations = (uint8_t)lc_fragment_n_relations(plan, f);
@@ -229,7 +236,7 @@ void live_follow_schema(struct lc_live *l) {
       if (st == LC_OK) {
         q->n_occurrences = 0;
         if (adopt_plan(l, q, plan)) {
-          lc_free(old);
+          free_occurrences(q, old);
           continue;
         }
         lc_plan_free(plan);

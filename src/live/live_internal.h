@@ -24,11 +24,12 @@ struct occurrence {
 struct part { struct occurrence *occurrences; uint32_t n_relations; };
 struct part_delta { struct lc_query_delta delta; struct part_delta *next; };
 struct query {
+  struct occurrence only; struct part only_part; /* of a query of one relation: beside it, so that one look at the index brings all that a commit touches into the cache */
   uint64_t stamp; struct query *hit_next; struct part_delta *deltas; uint32_t n_deltas; bool lacks_memory; /* of the commit being evaluated, as above */
-  uint32_t n_parts, n_occurrences; struct part *parts; struct occurrence *occurrences; /* in one piece of memory, owned by occurrences */
   struct link *links;                 /* of all sets that hold it */
   const struct lc_table_info *table;  /* whose rows it returns */
   struct lc_plan *plan;               /* NULL: broken, it does not compile any more (error says why; NULL: no memory) */
+  uint32_t n_parts, n_occurrences; struct part *parts; struct occurrence *occurrences; /* those above, or in one piece of memory owned by occurrences */
   bool is_broken; char *error;
   struct lc_slice sql;                /* owned */
   struct lc_sql_caller caller;        /* to compile again */
@@ -78,6 +79,8 @@ struct interest { struct table_interest *tables; };
 bool interest_add(struct interest *in, struct occurrence *o, const struct lc_table_info *table, const struct lc_search *s, const struct lc_edge *edge);
 void interest_remove(struct interest *in, struct occurrence *o);
 struct table_interest *interest_of(const struct interest *in, uint32_t table_id);
+/* Rows of a commit that will be matched: what is looked up for them comes into the cache meanwhile. First all with step 0, then all with step 1. */
+void interest_prefetch(const struct table_interest *t, const struct lc_type *row_type, struct lc_slice row, unsigned step);
 /* Calls hit for each occurrence that the row may concern, edges left out; may name some that it does not. */
 void interest_match(const struct table_interest *t, const struct lc_type *row_type, struct lc_slice row, void (*hit)(void *ctx, struct occurrence *o), void *ctx);
 void interest_every(const struct table_interest *t, void (*hit)(void *ctx, struct occurrence *o), void *ctx); /* all, edges left out */

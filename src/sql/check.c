@@ -104,7 +104,7 @@ static bool add_relation(struct check *k, struct fragment *f, const struct ast_t
       return false;
     }
   uint32_t at = f->n_relations++;
-  f->relations[at] = (struct relation){.table = info, .scope = t->scope};
+  f->relations[at] = (struct relation){.table = info, .scope = lc_arena_copy(&k->plan->arena, t->scope)};
   if (!info->view) return true;
   struct lc_plan_view v = {0};
   if (!view_instance(k, t, info, &v) || !note_view(k, &v)) return false;
@@ -250,12 +250,12 @@ static bool projection(struct check *k, const struct ast *a, struct fragment *f)
   if (!fields || !items) return false;
   if (first->is_count) {
     plan->kind = LC_SQL_COUNT;
-    fields[0] = (struct lc_type_field){first->alias, true, lc_type_primitive(LC_T_U64)};
+    fields[0] = (struct lc_type_field){lc_arena_copy(&plan->arena, first->alias), true, lc_type_primitive(LC_T_U64)};
   }
   for (uint32_t i = 0; i < a->n_items && !first->is_count; i++) {
     const struct ast_item *it = &a->items[i];
     if (!(items[i] = column(k, f, it->expr->qualifier, it->expr->name))) return false;
-    fields[i] = (struct lc_type_field){it->has_alias ? it->alias : it->expr->name, true, items[i]->type};
+    fields[i] = (struct lc_type_field){lc_arena_copy(&plan->arena, it->has_alias ? it->alias : it->expr->name), true, items[i]->type};
     for (uint32_t j = 0; j < i; j++)
       if (lc_slice_eq(fields[j].name, fields[i].name)) {
         lc_fail(k->err, LC_INVALID, "Duplicate name `%.*s`", T(fields[i].name));
@@ -323,13 +323,13 @@ static bool show_statement(struct check *k, const struct ast *a) {
     lc_fail(k->err, LC_INVALID, "%.*s is not a valid system variable", T(a->variable));
     return false;
   }
-  return sql_parse(&k->plan->arena, lc_slice(text, sizeof text - 1), &query, k->err) == LC_OK && select_statement(k, query);
+  return sql_parse(&k->parsed, lc_slice(text, sizeof text - 1), &query, k->err) == LC_OK && select_statement(k, query);
 }
 
 static bool statement(struct check *k, struct lc_slice sql) {
   struct ast *a;
-  if (sql_parse(&k->plan->arena, sql, &a, k->err) != LC_OK) return false;
-  const char *unsupported = sql_unsupported(&k->plan->arena, a, k->plan->language);
+  if (sql_parse(&k->parsed, sql, &a, k->err) != LC_OK) return false;
+  const char *unsupported = sql_unsupported(&k->parsed, a, k->plan->language);
   if (unsupported) return fail(k, LC_INVALID, unsupported);
   if (a->kind == S_SELECT) return select_statement(k, a);
   return a->kind == S_SHOW ? show_statement(k, a) : change_compile(k, a);
@@ -346,6 +346,7 @@ enum lc_status lc_sql_compile(struct lc_read_view view, struct lc_slice sql, enu
   struct lc_plan *plan = lc_alloc_zero(1, sizeof *plan);
   if (!plan) return lc_fail(err, LC_NOMEM, "out of memory");
   plan->language = language;
+  plan->arena.first_block_bytes = 2048; /* subscriptions keep many plans */
   struct check k = {.plan = plan, .view = view, .caller = caller, .err = err};
   struct lc_slice text = lc_arena_copy(&plan->arena, sql);
   err->status = LC_OK;
@@ -358,8 +359,10 @@ enum lc_status lc_sql_compile(struct lc_read_view view, struct lc_slice sql, enu
     lc_buf_u8(&key, caller->is_owner);
     plan->key = lc_arena_take(&plan->arena, &key);
   }
-  if (!ok || plan->arena.failed) { /* without memory any other outcome may be a wrong one */
-    enum lc_status st = plan->arena.failed || err->status == LC_OK ? lc_fail(err, LC_NOMEM, "out of memory") : err->status;
+  bool lacks_memory = plan->arena.failed || k.parsed.failed; /* then any other outcome may be a wrong one */
+  lc_arena_free(&k.parsed);
+  if (!ok || lacks_memory) {
+    enum lc_status st = lacks_memory || err->status == LC_OK ? lc_fail(err, LC_NOMEM, "out of memory") : err->status;
     lc_plan_free(plan);
     return st;
   }

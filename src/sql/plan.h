@@ -64,6 +64,7 @@ struct lc_plan {
 /* Compiling one statement; check.c makes it, the other files fill the plan in. */
 struct check {
   struct lc_plan *plan;
+  struct lc_arena parsed;            /* what the parser makes: gone when the plan is complete */
   struct lc_read_view view;
   const struct lc_sql_caller *caller;
   struct lc_error *err;

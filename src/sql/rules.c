@@ -44,8 +44,8 @@ static const struct expr *moved(struct check *k, const struct expr *e, const uin
 static struct fragment *woven(struct check *k, const struct fragment *f, uint32_t at, struct lc_slice rule) {
   struct ast *ast;
   struct fragment body, *out = check_take(k, 1, sizeof *out);
-  if (!out || sql_parse(&k->plan->arena, rule, &ast, k->err) != LC_OK) return NULL;
-  const char *unsupported = sql_unsupported(&k->plan->arena, ast, LC_SQL_QUERY);
+  if (!out || sql_parse(&k->parsed, rule, &ast, k->err) != LC_OK) return NULL;
+  const char *unsupported = sql_unsupported(&k->parsed, ast, LC_SQL_QUERY);
   if (unsupported) return lc_fail(k->err, LC_INVALID, "%s", unsupported), NULL;
   struct lc_plan kept = *k->plan; /* the body's projection is not the query's */
   k->plan->language = LC_SQL_QUERY;
