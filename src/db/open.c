@@ -155,11 +155,37 @@ static enum lc_status create(struct lc_db *db, struct lc_slice program, uint8_t 
   return st;
 }
 
+/* What other servers leave without a client: credentials, subscriptions to views (spec/06 §9.3). Here they go with their client, so that nothing is done then. */
+static enum lc_status clear_leftovers(struct lc_db *db, struct lc_error *err) {
+  static const uint32_t tables[] = {LC_ST_CONNECTION_CREDENTIALS, LC_ST_VIEW_SUB};
+  struct lc_read_view view = {.ds = db->ds};
+  bool any = false;
+  if (lc_view_row_count(view, LC_ST_CLIENT)) return LC_OK; /* some could not be disconnected: the next start does it */
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) any = any || lc_view_row_count(view, tables[i]);
+  if (!any) return LC_OK;
+  struct lc_tx *tx = lc_tx_begin(db->ds);
+  if (!tx) return lc_fail(err, LC_NOMEM, "out of memory while clearing what the clients of before left");
+  bool ok = true;
+  for (size_t i = 0; i < sizeof tables / sizeof *tables && ok; i++) {
+    uint64_t n;
+    ok = lc_tx_clear(tx, tables[i], &n, err) == LC_ERRNO_OK;
+  }
+  if (!ok) {
+    lc_tx_rollback(tx);
+    return lc_fail(err, LC_NOMEM, "out of memory while clearing what the clients of before left");
+  }
+  enum lc_status st = db_reserve_record(db, tx, NULL, err); /* there are no views yet to refresh */
+  if (st == LC_OK) db_commit(db, tx, NULL);
+  else lc_tx_rollback(tx);
+  if (db->wal) lc_wal_submit(db->wal);
+  return st;
+}
+
 /* Everyone who was connected when the server went down leaves now (spec/06 §9.3). */
 static enum lc_status disconnect_leftovers(struct lc_db *db, struct lc_error *err) {
   struct lc_read_view view = {.ds = db->ds};
   uint64_t n = lc_view_row_count(view, LC_ST_CLIENT), got = 0;
-  if (n == 0) return LC_OK;
+  if (n == 0) return clear_leftovers(db, err);
   struct lc_identity *ids = lc_alloc_zero(n, sizeof *ids);
   struct lc_connection_id *conns = lc_alloc_zero(n, sizeof *conns);
   struct lc_row_iter *it = NULL;
@@ -178,7 +204,7 @@ static enum lc_status disconnect_leftovers(struct lc_db *db, struct lc_error *er
   if (db->wal) lc_wal_submit(db->wal);
   lc_free(ids);
   lc_free(conns);
-  return LC_OK;
+  return clear_leftovers(db, err);
 }
 
 static enum lc_status load_program(struct lc_db *db, struct lc_slice program, uint8_t kind, struct lc_error *err) {

@@ -647,6 +647,8 @@ static enum lc_status shape_from_rows(struct lc_datastore *ds, struct shape *t, 
 }
 
 enum lc_status lc_datastore_check_catalog(const struct lc_datastore *ds, struct lc_error *err) {
+  uint64_t modules = lc_tree_count(&ds_table(ds, LC_ST_MODULE)->rows);
+  if (modules > 1) return lc_fail(err, LC_CORRUPT, "st_module has %llu rows, of which there can be one", (unsigned long long)modules);
   for (uint32_t i = 0; i < ds->n_tables; i++) {
     const struct shape *t = ds->tables[i]->shape;
     if (t->fault) return lc_fail(err, LC_CORRUPT, "what the system tables say of table %u, %.*s, cannot be: %s", t->info.table_id, (int)t->info.name.len, (const char *)t->info.name.data, t->fault);

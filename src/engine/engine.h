@@ -249,7 +249,7 @@ enum lc_status lc_migration_plan_print(const struct lc_migration_plan *plan, enu
 enum lc_status lc_migration_run(struct lc_tx *tx, const struct lc_migration_plan *plan, const struct lc_module_facts *facts, void (*log)(void *ctx, const char *line), void *ctx,
                                 struct lc_error *err);
 
-/* After a restore or a replay: do the system tables describe tables that can be? LC_CORRUPT: of which they do not, and why. */
+/* After a restore or a replay: do the system tables describe tables that can be, and one module at most (spec/06 §2)? LC_CORRUPT: what they do not, and why. */
 enum lc_status lc_datastore_check_catalog(const struct lc_datastore *ds, struct lc_error *err);
 /* The st_module row; program_bytes points into the table (valid until the next change). LC_NOT_FOUND if there is none. */
 enum lc_status lc_datastore_module(struct lc_datastore *ds, struct lc_module_facts *out);
