@@ -172,6 +172,7 @@ def bad_last(db, folder): write_folder(folder, segments(db.log), tail=spoiled(le
 def epochs(db, folder): write_folder(folder, segments(db.log, cuts(db), epochs={3: 1, 12: 2, len(db.log) - 1: 1 << 40}))
 def groups(db, folder): write_folder(folder, segments(db.log, cuts(db), groups={0: 3, 10: 15, len(db.log) - 3: 2}))
 def version_0(db, folder): write_folder(folder, segments(db.log, cuts(db), version=(0, 1)), compressed=[1])
+def version_0_newest(db, folder): write_folder(folder, segments(db.log, cuts(db), version=0)) # which no version continues: a new segment follows
 def header_only(db, folder):
     write_folder(folder, segments(db.log, cuts(db)))
     with open(f'{folder}/clog/{ref.segment_name(len(db.log))}', 'wb') as f: f.write(ref.segment_header())
@@ -208,7 +209,7 @@ def unknown_table(db, folder):
                                 27: [encode(('product', t), (1, 'kept'))]}))
     several(db, folder)
 
-VARIANTS = [plain, several, compressed, all_compressed, no_index, damaged_index, zero_tail, torn(5), torn(21), torn(22), torn(60), bad_last, epochs, groups, version_0, header_only, nothing_in_it, abandoned, leftovers, snapshots, unknown_table]
+VARIANTS = [plain, several, compressed, all_compressed, no_index, damaged_index, zero_tail, torn(5), torn(21), torn(22), torn(60), bad_last, epochs, groups, version_0, version_0_newest, header_only, nothing_in_it, abandoned, leftovers, snapshots, unknown_table]
 HISTORIES = [['1.2'], ['1.12'], ['1.2', '1.12'], ['2.0'], ['1.12', '2.0'], ['1.12', '2.8'], ['2.8'], ['2.10'], ['2.14'], ['2.8', '2.14'], ['1.2', '1.12', '2.0', '2.10', '2.14'], ['2.14', '2.8'], ['2.14', '2.10', '2.14']]
 
 
@@ -224,8 +225,9 @@ def shown(t, v):
     if t[0] == 'product': return [shown(x, y) for (_, x), y in zip(t[1], v)]
     return [v[0], shown(t[1][v[0]][1], v[1])]
 def by_sql(s, name, table, token, but=None): return sorted(json.dumps(r) for r in s.sql(name, f'SELECT * FROM {table}', token) if r[:1] != [but])
+CONFIG = tempfile.TemporaryDirectory(prefix='lightcone-cli-')
 def run(*args, code=0):
-    p = subprocess.run([BINARY, f'--config-path={tempfile.gettempdir()}/lightcone-import-{os.getpid()}.toml', *args], capture_output=True, text=True, errors='replace', timeout=120, env=dict(os.environ, ASAN_OPTIONS='detect_leaks=0'))
+    p = subprocess.run([BINARY, f'--config-path={CONFIG.name}/cli.toml', *args], capture_output=True, text=True, errors='replace', timeout=120, env=dict(os.environ, ASAN_OPTIONS='detect_leaks=0'))
     assert p.returncode == code, (args, p.returncode, p.stdout[-2000:], p.stderr[-2000:])
     return p.stdout + p.stderr
 
