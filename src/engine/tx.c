@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { RECLAIM_PIECES = 256 /* freed at the start of a transaction of what released snapshots held */, SMALL_NET = 32 /* changes compared one with another */,
+enum { SMALL_NET = 32 /* changes compared one with another */,
        KEEP_CHANGES = 1 << 16 /* room for more is freed after a transaction */, UNDO_TRIES = 10000 /* a millisecond apart */ };
 
 /* ---- begin, undo, rollback ---- */
@@ -20,7 +20,7 @@ struct lc_tx *lc_tx_begin(struct lc_datastore *ds) {
   tx->committed = false;
   tx->note_epoch++;
   tx->n_bytes = 0;
-  lc_store_reclaim(ds->store, RECLAIM_PIECES);
+  lc_store_reclaim_some(ds->store);
   tx->n_touched = tx->n_catalog = 0;
   return tx;
 }

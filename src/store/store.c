@@ -24,9 +24,8 @@ void piece_drop(struct lc_tree *t, struct piece *p) {
     return;
   }
   s->retired_bytes += bytes;
-  struct lc_snapshot *live = s->newest; /* the newest that somebody holds, or did when it was last looked at */
-  while (live->epoch != s->newest_live) live = live->older;
-  retire(live, p);
+  s->n_retired++;
+  retire(s->live, p); /* the newest that somebody holds, or did when it was last looked at */
 }
 
 /* ---- stores ---- */
@@ -52,6 +51,7 @@ void lc_store_free(struct lc_store *s) {
 void store_look(struct lc_store *s) {
   struct lc_snapshot *x = s->newest;
   while (x && (x->dead || atomic_load_explicit(&x->refs, memory_order_acquire) == 0)) x = x->older;
+  s->live = x;
   s->newest_live = x ? x->epoch : 0;
 }
 
@@ -59,6 +59,7 @@ struct lc_snapshot *lc_snapshot_take(struct lc_store *s) {
   struct lc_snapshot *x = s->newest;
   if (x && !s->changed && !x->dead) {
     atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
+    s->live = x;
     s->newest_live = x->epoch;
     return x;
   }
@@ -68,7 +69,7 @@ struct lc_snapshot *lc_snapshot_take(struct lc_store *s) {
   atomic_store_explicit(&x->refs, 1, memory_order_relaxed);
   memcpy(x->roots, s->roots, s->n_roots * sizeof *x->roots);
   if (s->newest) s->newest->newer = x;
-  s->newest = x;
+  s->newest = s->live = x;
   s->newest_live = x->epoch;
   s->changed = false;
   return x;
@@ -114,11 +115,17 @@ bool lc_store_reclaim(struct lc_store *s, uint32_t max_nodes) {
       }
     }
     if (x->newer) x->newer->older = older;
-    else s->newest = older;
+    else s->newest = older, s->changed = true; /* than what is the newest now */
     if (older) older->newer = x->newer;
     lc_free(x);
     x = older;
   }
   store_look(s);
   return false;
+}
+
+bool lc_store_reclaim_some(struct lc_store *s) {
+  uint64_t n = LC_RECLAIM_PACE + LC_RECLAIM_TIMES * s->n_retired;
+  s->n_retired = 0;
+  return lc_store_reclaim(s, n < UINT32_MAX ? (uint32_t)n : UINT32_MAX - 1); /* UINT32_MAX would take the newest snapshot, too */
 }

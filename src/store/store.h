@@ -83,6 +83,11 @@ struct lc_snapshot *lc_snapshot_ref(struct lc_snapshot *s);
 void lc_snapshot_release(struct lc_snapshot *s);
 /* Writer: frees what released snapshots held, at most `max_nodes` pieces; true if something is left to do. */
 bool lc_store_reclaim(struct lc_store *store, uint32_t max_nodes);
+/* The same at the pace of the changes: LC_RECLAIM_PACE pieces and LC_RECLAIM_TIMES as many as were retired since the last call. So what a call costs is
+ * bounded by what was changed before it, and what released snapshots held does not pile up: a piece is looked at once for every snapshot it is
+ * handed on to, and once to be freed. */
+enum { LC_RECLAIM_PACE = 256, LC_RECLAIM_TIMES = 4 };
+bool lc_store_reclaim_some(struct lc_store *store);
 
 /* ---- trees ---- */
 

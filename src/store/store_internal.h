@@ -88,6 +88,8 @@ enum { N_MEMOS = 2 };
 struct lc_store {
   uint64_t epoch;                 /* of what is born now; from 1 */
   uint64_t newest_live;           /* epoch of the newest snapshot somebody holds; 0: none. Older pieces must be copied */
+  struct lc_snapshot *live;       /* that snapshot */
+  uint64_t n_retired;             /* pieces since lc_store_reclaim_some was last called */
   bool changed;                   /* since the newest snapshot was taken */
   bool undoing, limit_was_hit;
   struct lc_snapshot *newest;     /* list, newest first; dead ones are being reclaimed */

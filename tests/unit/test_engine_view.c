@@ -212,7 +212,81 @@ static void test_past(void **state) {
   lc_datastore_free(ds);
 }
 
+/* ---- what views leave behind ---- */
+
+enum { N_TEXTS = 12000, TEXT_BYTES = 200, NODE_BYTES = 2048 };
+
+/* Writes `text` into n rows from `from` on. */
+static void write_texts(struct lc_datastore *ds, uint32_t from, uint32_t n, char text, bool insert) {
+  const struct lc_table_info *t = lc_datastore_table_by_name(ds, lc_slice_str("note"));
+  uint8_t row[8 + TEXT_BYTES];
+  uint32_t len = TEXT_BYTES;
+  struct lc_tx *tx = lc_tx_begin(ds);
+  memcpy(row + 4, &len, 4);
+  memset(row + 8, text, TEXT_BYTES);
+  for (uint32_t i = from; i < from + n; i++) {
+    memcpy(row, &i, 4);
+    if (insert) assert_int_equal(lc_tx_insert(tx, t->table_id, lc_slice(row, sizeof row), NULL, NULL, &err), LC_ERRNO_OK);
+    else assert_int_equal(lc_tx_update(tx, t->table_id, t->indexes[0].index_id, lc_slice(row, sizeof row), NULL, NULL, &err), LC_ERRNO_OK);
+  }
+  commit(ds, tx);
+}
+static uint64_t retired(const struct lc_datastore *ds) { return lc_datastore_memory(ds).retired_bytes; }
+
+/* What views held is freed as fast as changes make it, but no transaction pays for all that others have left. */
+static void test_retired(void **state) {
+  (void)state;
+  struct lc_datastore *ds = datastore("table note\n col id u32 pk\n col text string\n");
+  struct lc_read_view last, longer;
+  write_texts(ds, 0, N_TEXTS, 'a', true);
+  uint64_t live = lc_datastore_memory(ds).live_bytes, pile, before;
+  assert_true(live > 4 * LC_RECLAIM_PACE * NODE_BYTES); /* more than the constant share of a transaction */
+  /* each transaction changes everything; one view of the newest state */
+  assert_int_equal(lc_read_view_open(ds, &last), LC_OK);
+  for (int i = 0; i < 30; i++) {
+    struct lc_read_view now;
+    write_texts(ds, 0, N_TEXTS, (char)('a' + i % 26), false);
+    assert_int_equal(lc_read_view_open(ds, &now), LC_OK);
+    lc_read_view_close(&last);
+    last = now;
+    if (retired(ds) > 2 * live) fail_msg("transaction %d: %llu of %llu bytes are retired", i, (unsigned long long)retired(ds), (unsigned long long)live);
+  }
+  /* beside it one held for two such transactions, then the next: what the newest saw is handed on to it, and must not hold up what its predecessors left */
+  longer = lc_read_view_ref(last);
+  for (int i = 1; i <= 60; i++) {
+    for (int k = 0; k < 2; k++) {
+      struct lc_read_view now;
+      write_texts(ds, 0, k ? N_TEXTS : 1, (char)('a' + i % 26), false);
+      assert_int_equal(lc_read_view_open(ds, &now), LC_OK);
+      lc_read_view_close(&last);
+      last = now;
+    }
+    if (retired(ds) > 4 * live) fail_msg("transaction %d: %llu of %llu bytes are retired", i, (unsigned long long)retired(ds), (unsigned long long)live);
+    if (i % 2) continue;
+    lc_read_view_close(&longer);
+    longer = lc_read_view_ref(last);
+  }
+  lc_read_view_close(&last);
+  lc_read_view_close(&longer);
+  while (retired(ds)) {
+    write_texts(ds, 0, 1, 'x', false);
+    write_texts(ds, 0, 0, 'x', false);
+  }
+  /* the last view of an old state goes: small transactions take what it held in small shares */
+  assert_int_equal(lc_read_view_open(ds, &last), LC_OK);
+  write_texts(ds, 0, N_TEXTS, 'y', false);
+  write_texts(ds, 0, 1, 'z', false); /* what was retired newly is accounted for */
+  lc_read_view_close(&last);
+  assert_true((pile = retired(ds)) >= live * 3 / 4);
+  for (uint32_t n = 0; (before = retired(ds)) > 0; n++) {
+    write_texts(ds, n, 1, 'z', false);
+    if (before - retired(ds) > LC_RECLAIM_PACE * NODE_BYTES) fail_msg("a small transaction has freed %llu bytes", (unsigned long long)(before - retired(ds)));
+    if (n > pile / (LC_RECLAIM_PACE * NODE_BYTES) + 1) fail_msg("%llu of %llu bytes are still retired after %u transactions", (unsigned long long)retired(ds), (unsigned long long)pile, n);
+  }
+  lc_datastore_free(ds);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_past)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_past), cmocka_unit_test(test_retired)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
