@@ -190,8 +190,8 @@ struct shape *schema_index(const struct lc_schema *s, uint32_t index_id, uint32_
 
 /* rows.c: physical changes, no transaction, no constraints */
 bool rows_insert(struct table *t, struct lc_slice row);                /* false: out of memory, nothing changed */
-/* Deletes exactly this row; false: not there. Needs no memory. place (may be NULL): gets ROW_PLACE_BYTES that tell rows_restore where it lay. */
-bool rows_delete(struct table *t, struct lc_slice row, uint8_t *place);
+/* Deletes exactly this row; ABSENT: not there, NOMEM: nothing has changed. place (may be NULL): gets ROW_PLACE_BYTES that tell rows_restore where it lay. */
+enum lc_tree_result rows_delete(struct table *t, struct lc_slice row, uint8_t *place);
 bool rows_restore(struct table *t, struct lc_slice row, const uint8_t *place); /* undoes that, also for index trees that a schema change has set aside; false: out of memory */
 bool rows_put(struct table *t, struct lc_slice row);                   /* replay: inserts, or replaces the row that has its cluster key; false: out of memory */
 /* Puts `row` where `old`, a copy of the stored row with the same cluster key, lies. false: out of memory, nothing changed. Not for numbered tables */

@@ -263,14 +263,17 @@ static enum lc_status replay_ops(struct lc_datastore *ds, struct lc_reader *r, b
       if (skip) continue;
       if (can_wait) {
         if (inserts) st = put_soon(ds, t, start, err);
-        else if (!is_replaced(inserted, t, i, start) && (st = lc_datastore_replay_settle(ds, err)) == LC_OK) rows_delete(t, row, NULL);
+        else if (!is_replaced(inserted, t, i, start) && (st = lc_datastore_replay_settle(ds, err)) == LC_OK && rows_delete(t, row, NULL) == LC_TREE_NOMEM)
+          return lc_fail(err, LC_NOMEM, "out of memory");
         if (st != LC_OK) return st;
         continue;
       }
       bool number_only = inserts && id == LC_ST_SEQUENCE && lc_tree_find(&t->rows, row.data).data;
       if (inserts && !rows_put(t, row)) return lc_fail(err, LC_NOMEM, "out of memory");
       if (inserts && id == LC_ST_TABLE) catalog_described(ds, row);
-      if (!inserts && !rows_delete(t, row, NULL)) number_only = id == LC_ST_SEQUENCE; /* gone already: an insert of this record replaced it */
+      enum lc_tree_result deleted = inserts ? LC_TREE_DONE : rows_delete(t, row, NULL);
+      if (deleted == LC_TREE_NOMEM) return lc_fail(err, LC_NOMEM, "out of memory");
+      if (deleted == LC_TREE_ABSENT) number_only = id == LC_ST_SEQUENCE; /* gone already: an insert of this record replaced it */
       uint32_t touched = is_catalog ? subject(ds, id, row, number_only) : 0;
       if (touched && !note_table(ds, touched)) return lc_fail(err, LC_NOMEM, "out of memory");
     }

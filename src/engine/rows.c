@@ -1,7 +1,7 @@
 /* Rows in their trees: the physical half of a table. No constraints here, no transaction; a table's rows and index entries always agree.
  *
- * Invariants: an insertion or replacement happens whole or not at all; a deletion needs no memory, because the scratch buffers of the datastore
- * have been large enough for every row that was ever inserted. Callers: tx.c, sequence.c, record.c (replay), catalog.c and restore.c
+ * Invariants: every change happens whole or not at all: what removals from several trees may need is kept before the first of them, and the scratch
+ * buffers of the datastore are made large enough for whatever is taken out. Callers: tx.c, sequence.c, record.c (replay), catalog.c and restore.c
  * (indexes over rows that are there).
  */
 #include "engine_internal.h"
@@ -70,31 +70,48 @@ static bool index_add(struct table *t, uint32_t at, struct lc_slice row, const u
 static void index_take(struct table *t, uint32_t at, struct lc_slice row, const uint8_t *ckey, size_t clen) {
   if (t->indexes[at].is_cluster) return;
   const struct lc_buf *e = index_entry(t, at, row, ckey, clen);
-  if (!e || !lc_tree_remove(&t->indexes[at].tree, e->data)) lc_panic("index %u of table %u has no entry for a row", t->info.indexes[at].index_id, t->info.table_id);
+  if (!e || lc_tree_remove(&t->indexes[at].tree, e->data) != LC_TREE_DONE) lc_panic("index %u of table %u has no entry for a row", t->info.indexes[at].index_id, t->info.table_id);
 }
 
-bool rows_delete(struct table *t, struct lc_slice row, uint8_t *place) {
+/* Sees to it that `row` can be taken out of the table's trees, or of those marked in `only` (NULL: all): until removal_end. false: out of memory. */
+static bool removal_begin(struct table *t, struct lc_slice row, const bool *only) {
+  struct lc_nodes needs = {0};
+  struct lc_buf *key = &t->ds->key, *entry = &t->ds->entry;
+  lc_buf_clear(key);
+  lc_buf_clear(entry);
+  /* a cluster key is no longer than its row or a number; an index entry has columns of the row and a cluster key behind them */
+  if (!lc_buf_reserve(key, row.len) || !lc_buf_reserve(entry, 2 * (row.len + ROW_PLACE_BYTES))) return false;
+  for (uint32_t i = 0; i < t->info.n_indexes; i++)
+    if (!t->indexes[i].is_cluster && (!only || only[i])) lc_tree_removal_needs(&t->indexes[i].tree, &needs);
+  if (!only && t->numbered) lc_tree_removal_needs(&t->by_hash, &needs);
+  if (!only) lc_tree_removal_needs(&t->rows, &needs);
+  return lc_store_keep(t->ds->store, needs);
+}
+static void removal_end(struct table *t) { lc_store_keep(t->ds->store, (struct lc_nodes){0}); }
+
+enum lc_tree_result rows_delete(struct table *t, struct lc_slice row, uint8_t *place) {
   uint64_t number = 0;
   struct lc_slice stored = {0};
   const uint8_t *key;
+  if (!removal_begin(t, row, NULL)) return LC_TREE_NOMEM;
   if (t->numbered) {
-    if (!find_number(t, row, &number, &stored)) return false;
+    if (!find_number(t, row, &number, &stored)) return removal_end(t), LC_TREE_ABSENT;
     key = (const uint8_t *)&number;
   } else {
     key = cluster_key(t, row);
-    if (!key) return false;
     stored = lc_tree_find(&t->rows, key);
-    if (!stored.data || !lc_slice_eq(stored, row)) return false;
+    if (!stored.data || !lc_slice_eq(stored, row)) return removal_end(t), LC_TREE_ABSENT;
   }
   size_t clen = lc_key_len(&t->rows.key, key, t->rows.key.n_parts);
   for (uint32_t i = 0; i < t->info.n_indexes; i++) index_take(t, i, row, key, clen);
   if (t->numbered) {
     uint64_t entry[2] = {row_hash(row), number};
-    lc_tree_remove(&t->by_hash, (const uint8_t *)entry);
+    if (lc_tree_remove(&t->by_hash, (const uint8_t *)entry) != LC_TREE_DONE) lc_panic("a row of table %u has no hash entry", t->info.table_id);
     if (place) memcpy(place, &number, ROW_PLACE_BYTES);
   }
-  lc_tree_remove(&t->rows, key);
-  return true;
+  if (lc_tree_remove(&t->rows, key) != LC_TREE_DONE) lc_panic("a row of table %u cannot be taken out", t->info.table_id);
+  removal_end(t);
+  return LC_TREE_DONE;
 }
 
 /* number: of a numbered table. */
@@ -157,21 +174,21 @@ static bool same_columns(const struct table *t, const struct lc_index_info *info
 
 bool rows_replace(struct table *t, struct lc_slice old, struct lc_slice row) {
   if (t->info.n_indexes == 1) return lc_tree_replace(&t->rows, row) == LC_TREE_DONE;
-  const uint8_t *key = cluster_key(t, row);
-  if (!key) return false;
-  size_t clen = lc_key_len(&t->rows.key, key, t->rows.key.n_parts);
   bool differs[MAX_INDEXES], ok = true;
   uint32_t n = t->info.n_indexes, done = 0;
-  for (; ok && done < n; done++) {
-    differs[done] = !t->indexes[done].is_cluster && !same_columns(t, &t->info.indexes[done], old, row);
+  for (uint32_t i = 0; i < n; i++) differs[i] = !t->indexes[i].is_cluster && !same_columns(t, &t->info.indexes[i], old, row);
+  if (!removal_begin(t, old.len > row.len ? old : row, differs)) return false;
+  const uint8_t *key = cluster_key(t, row);
+  size_t clen = lc_key_len(&t->rows.key, key, t->rows.key.n_parts);
+  for (; ok && done < n; done++)
     if (differs[done] && !index_add(t, done, row, key, clen)) {
       ok = false;
       break;
     }
-  }
   ok = ok && lc_tree_replace(&t->rows, row) == LC_TREE_DONE;
   for (uint32_t i = 0; i < done; i++)
     if (differs[i]) index_take(t, i, ok ? old : row, key, clen);
+  removal_end(t);
   return ok;
 }
 

@@ -55,6 +55,11 @@ static void restore_row(struct table *t, struct lc_slice row) {
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
   }
 }
+static void remove_row(struct table *t, struct lc_slice row) {
+  enum lc_tree_result r;
+  for (int i = 0; (r = rows_delete(t, row, NULL)) == LC_TREE_NOMEM && i < UNDO_TRIES; i++) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  if (r != LC_TREE_DONE) lc_panic("a row of table %u that a transaction inserted could not be taken out: %s", t->info.table_id, r == LC_TREE_NOMEM ? "out of memory" : "not found");
+}
 void tx_undo_rows(struct table *t, uint32_t keep) {
   lc_store_set_undoing(t->ds->store, true);
   while (t->n_changes > keep) {
@@ -62,8 +67,8 @@ void tx_undo_rows(struct table *t, uint32_t keep) {
     if (c.len & DELETED) {
       restore_row(t, change_row(c));
       t->n_deletes--;
-    } else if (!rows_delete(t, c, NULL)) {
-      lc_panic("rollback did not find a row of table %u", t->info.table_id);
+    } else {
+      remove_row(t, c);
     }
   }
   lc_store_set_undoing(t->ds->store, false);
@@ -170,9 +175,11 @@ static struct lc_slice take_old(struct lc_tx *tx, const struct table *t, struct 
   if (stored.len) memcpy(p + room, stored.data, stored.len);
   return lc_slice(p + room, stored.len);
 }
-/* Deletes the row that `copy`, from take_old, is a copy of. */
-static void delete_old(struct table *t, struct lc_slice copy) {
-  if (!rows_delete(t, copy, t->numbered ? (uint8_t *)(uintptr_t)copy.data - ROW_PLACE_BYTES : NULL)) lc_panic("a row of table %u vanished while it was changed", t->info.table_id);
+/* Deletes the row that `copy`, from take_old, is a copy of. false: out of memory, nothing has changed. */
+static bool delete_old(struct table *t, struct lc_slice copy) {
+  enum lc_tree_result r = rows_delete(t, copy, t->numbered ? (uint8_t *)(uintptr_t)copy.data - ROW_PLACE_BYTES : NULL);
+  if (r == LC_TREE_ABSENT) lc_panic("a row of table %u vanished while it was changed", t->info.table_id);
+  return r == LC_TREE_DONE;
 }
 
 /* Checks the bytes and copies the row into the arena. */
@@ -252,7 +259,7 @@ int tx_delete_row(struct lc_tx *tx, struct table *t, struct lc_slice stored, str
   struct lc_slice copy = take_old(tx, t, stored, err); /* `stored` goes with the row */
   if (!copy.data) return LC_ERRNO_TRAP;
   if (!tx_reserve(tx, t, 0, 1)) return nomem(err);
-  delete_old(t, copy);
+  if (!delete_old(t, copy)) return nomem(err);
   tx_note(t, copy, false);
   if (t->info.table_id == LC_ST_SEQUENCE) tx->note_epoch++;
   return LC_ERRNO_OK;
@@ -338,7 +345,7 @@ int lc_tx_update(struct lc_tx *tx, uint32_t table_id, uint32_t index_id, struct 
     tx_note(t, row, true);
     return LC_ERRNO_OK;
   }
-  delete_old(t, copy);
+  if (!delete_old(t, copy)) return nomem(err);
   tx_note(t, copy, false);
   if (!rows_insert(t, row)) return nomem(err); /* the caller's transaction ends with this: a trap */
   tx_note(t, row, true);
@@ -472,7 +479,7 @@ static void table_commit(struct table *t, struct lc_table_delta *d) {
     net_effect(t, &inserts, &deletes);
   }
   if (t->info.is_event) /* rows of an event table live only in their transaction (spec/06 §7) */
-    for (uint32_t k = 0; k < inserts; k++) rows_delete(t, t->changes[k], NULL);
+    for (uint32_t k = 0; k < inserts; k++) remove_row(t, t->changes[k]);
   *d = (struct lc_table_delta){.table_id = t->info.table_id,
                                .table = &t->info,
                                .n_inserts = inserts,

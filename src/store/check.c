@@ -89,6 +89,7 @@ void lc_tree_check(const struct lc_tree *t) {
     check_node(&k, root->node, 1);
     check_paths(t, root->node);
   }
+  lc_assert(k.leaf_depth == t->height);
   lc_assert(k.entries == root->n_entries && k.bytes == t->memory_bytes);
   const struct lc_tree_node *last = root->node;
   while (last && last->kind == PIECE_INNER) last = children(t, last)[last->n - 1];

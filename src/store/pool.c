@@ -56,9 +56,9 @@ static bool pool_grow(struct lc_store *s, struct pool *p) {
   if (n < MAX_REGION_BYTES) p->next_region_bytes = n * 2;
   return true;
 }
-static bool pool_reserve(struct lc_store *s, struct pool *p, uint32_t n) {
+static bool pool_reserve(struct lc_store *s, struct pool *p, uint64_t n, bool limited) {
   while (p->n_free + (size_t)(p->end - p->at) / p->bytes < n)
-    if (!within_limit(s, p->next_region_bytes) || !pool_grow(s, p)) return false;
+    if ((limited && !within_limit(s, p->next_region_bytes)) || !pool_grow(s, p)) return false;
   return true;
 }
 /* The nodes taken next: by then they are in the cache. */
@@ -96,7 +96,16 @@ void pools_free(struct lc_store *s) {
   pool_free(&s->large);
 }
 bool store_reserve(struct lc_store *s, uint32_t packed, uint32_t others) {
-  return (packed == 0 || pool_reserve(s, &s->small, packed + RESERVE_NODES)) && pool_reserve(s, &s->large, others + RESERVE_NODES);
+  return (packed == 0 || pool_reserve(s, &s->small, (uint64_t)packed + s->small.kept + RESERVE_NODES, true)) &&
+         pool_reserve(s, &s->large, (uint64_t)others + s->large.kept + RESERVE_NODES, true);
+}
+bool store_reserve_removal(struct lc_store *s, struct lc_nodes n) { return pool_reserve(s, &s->small, n.packed, false) && pool_reserve(s, &s->large, n.others, false); }
+bool lc_store_keep(struct lc_store *s, struct lc_nodes keep) {
+  s->small.kept = s->large.kept = 0;
+  if (!store_reserve_removal(s, keep)) return false;
+  s->small.kept = keep.packed;
+  s->large.kept = keep.others;
+  return true;
 }
 
 struct lc_tree_node *node_new(struct lc_tree *t, uint8_t kind) {

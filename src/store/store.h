@@ -99,6 +99,7 @@ struct lc_tree {
   uint32_t leaf_capacity;           /* entries of a packed leaf */
   bool is_number;                   /* packed entries, the key one integer of at most 8 bytes */
   uint64_t id;                      /* never given twice in a store: a snapshot knows a tree by it */
+  uint32_t height;                  /* levels of nodes */
   uint64_t memory_bytes;            /* live nodes and blobs */
   struct lc_tree_node *append_leaf; /* the rightmost leaf if known: what is greater than all goes there without a search */
 };
@@ -130,8 +131,13 @@ struct lc_place { struct lc_tree_node *leaf; uint32_t at; };
 struct lc_slice lc_tree_find_place(const struct lc_tree *t, const uint8_t *key, struct lc_place *place);
 /* As lc_tree_replace for the entry at `place`, whose key `entry` has. */
 enum lc_tree_result lc_tree_replace_at(struct lc_tree *t, struct lc_place place, struct lc_slice entry);
-/* Removes the entry with this full key; false: none. Needs no memory unless a snapshot must keep the old state; then a reserve is there for it. */
-bool lc_tree_remove(struct lc_tree *t, const uint8_t *key);
+/* Removes the entry with this full key; ABSENT: there is none. Needs memory only when a snapshot must keep the old state. NOMEM: nothing has changed. */
+enum lc_tree_result lc_tree_remove(struct lc_tree *t, const uint8_t *key);
+/* Removals that must not fail one after another: what each may need is added up, then kept for them; until the next call nothing else takes it.
+ * Beyond the store's limit, too. keep {0}: no longer. false: out of memory, nothing is kept. */
+struct lc_nodes { uint32_t packed, others; };
+void lc_tree_removal_needs(const struct lc_tree *t, struct lc_nodes *sum);
+bool lc_store_keep(struct lc_store *store, struct lc_nodes keep);
 void lc_tree_clear(struct lc_tree *t); /* a zeroed tree is allowed */
 /* Walks the whole tree and stops the process when an invariant is broken (tests). */
 void lc_tree_check(const struct lc_tree *t);

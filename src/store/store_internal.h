@@ -79,7 +79,7 @@ void slots_copy(struct lc_tree_node *to, const struct lc_tree_node *from); /* al
 /* ---- pools (pool.c) ---- */
 
 struct region { struct region *next; size_t bytes; };
-struct pool { uint32_t bytes; struct piece *free; uint32_t n_free; struct region *regions; uint8_t *at, *end; size_t next_region_bytes; };
+struct pool { uint32_t bytes; struct piece *free; uint32_t n_free, kept /* for removals alone */; struct region *regions; uint8_t *at, *end; size_t next_region_bytes; };
 
 /* Where the writer found an entry lately: it is often replaced next. Only for trees by number; holds as long as the leaf is in its tree, the place is looked at again. */
 struct memo { uint64_t tree_id, prefix; struct lc_tree_node *leaf; uint32_t at; }; /* tree_id 0: none */
@@ -113,6 +113,7 @@ struct lc_snapshot {
 void pools_init(struct lc_store *s);
 void pools_free(struct lc_store *s);
 bool store_reserve(struct lc_store *s, uint32_t packed, uint32_t others);  /* false: out of memory */
+bool store_reserve_removal(struct lc_store *s, struct lc_nodes n);         /* the same for a removal, out of what is kept and beyond the limit */
 struct lc_tree_node *node_new(struct lc_tree *t, uint8_t kind);            /* reserved before: never NULL */
 struct blob *blob_new(struct lc_tree *t, struct lc_slice bytes);           /* NULL: out of memory */
 size_t piece_bytes(const struct piece *p);

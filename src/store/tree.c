@@ -49,6 +49,7 @@ void lc_tree_clear(struct lc_tree *t) {
   struct lc_root *root = root_of(t);
   t->append_leaf = NULL;
   if (!root->node) return;
+  t->height = 0;
   t->store->changed = true;
   store_look(t->store);
   drop_subtree(t, root->node);
@@ -284,6 +285,7 @@ static void hang(struct lc_tree *t, struct lc_cursor *c, uint32_t level, struct 
       struct lc_tree_node *root = node_new(t, PIECE_INNER);
       children(t, root)[0] = node_at(c, 0);
       root_of(t)->node = root;
+      t->height++;
       inner_insert(t, root, 0, s, right);
       return;
     }
@@ -465,6 +467,7 @@ static enum lc_tree_result insert_first(struct lc_tree *t, const struct target *
   leaf_put(t, leaf, 0, &cell);
   t->store->changed = true;
   t->append_leaf = leaf;
+  t->height = 1;
   root_of(t)->node = leaf;
   root_of(t)->n_entries = 1;
   return LC_TREE_DONE;
@@ -696,31 +699,39 @@ static void remove_by_path(struct lc_tree *t, struct lc_cursor *c) {
   while (root->node && (root->node->n == 0 || (!is_leaf(root->node) && root->node->n == 1))) {
     struct lc_tree_node *old = root->node;
     root->node = is_leaf(old) || old->n == 0 ? NULL : children(t, old)[0];
+    t->height = root->node ? t->height - 1 : 0;
     piece_drop(t, &old->piece);
   }
 }
 
-bool lc_tree_remove(struct lc_tree *t, const uint8_t *key) {
+/* On each level the node on the path and the neighbour that it is merged into. */
+void lc_tree_removal_needs(const struct lc_tree *t, struct lc_nodes *sum) {
+  if (t->store->newest_live == 0 || t->height == 0) return;
+  sum->packed += is_slotted(t) ? 0 : 2;
+  sum->others += 2 * (is_slotted(t) ? t->height : t->height - 1);
+}
+
+enum lc_tree_result lc_tree_remove(struct lc_tree *t, const uint8_t *key) {
   struct target x;
   struct spot s = live_spot_of_key(t, key);
-  if (!s.found) return false;
-  target_set(t, &x, key, t->key.n_parts, false);
-  if (is_slotted(t) && slots(s.leaf)[s.at].len == SLOT_BLOB) {
-    struct blob *b = slot_blob(s.leaf, slots(s.leaf)[s.at]);
-    struct lc_cursor c; /* the key may lie in the blob: it goes last */
-    descend(&c, t, root_of(t)->node, &x);
-    remove_by_path(t, &c);
-    piece_drop(t, &b->piece);
-  } else if (is_owned(t->store, s.leaf) && (is_slotted(t) ? slots_used(s.leaf) - cost_at(t, s.leaf, s.at) >= ROOM_BYTES / 2 : s.leaf->n > t->leaf_capacity / 2 + 1)) {
+  if (!s.found) return LC_TREE_ABSENT;
+  bool owned = is_owned(t->store, s.leaf), is_blob = is_slotted(t) && slots(s.leaf)[s.at].len == SLOT_BLOB;
+  if (owned && !is_blob && (is_slotted(t) ? slots_used(s.leaf) - cost_at(t, s.leaf, s.at) >= ROOM_BYTES / 2 : s.leaf->n > t->leaf_capacity / 2 + 1)) {
     t->store->changed = true;
     leaf_take(t, s.leaf, s.at);
     s.leaf->run_length = 0;
   } else {
+    struct lc_nodes needs = {0};
     struct lc_cursor c;
+    struct blob *b = is_blob ? slot_blob(s.leaf, slots(s.leaf)[s.at]) : NULL; /* the key may lie in it: it goes last */
+    lc_tree_removal_needs(t, &needs);
+    if (!store_reserve_removal(t->store, needs)) return LC_TREE_NOMEM;
+    target_set(t, &x, key, t->key.n_parts, false);
     descend(&c, t, root_of(t)->node, &x);
     remove_by_path(t, &c);
+    if (b) piece_drop(t, &b->piece);
   }
   t->append_leaf = NULL;
   root_of(t)->n_entries--;
-  return true;
+  return LC_TREE_DONE;
 }

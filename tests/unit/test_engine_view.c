@@ -286,7 +286,116 @@ static void test_retired(void **state) {
   lc_datastore_free(ds);
 }
 
+/* ---- without memory ---- */
+
+static uint64_t allocs_left;
+static bool none_left(size_t size) { /* from some allocation on there is no memory */
+  (void)size;
+  return allocs_left == 0 || allocs_left-- == 0;
+}
+
+static void doc_row(struct lc_buf *row, uint32_t id, unsigned version) { /* small ones, and ones of blobs and long index keys */
+  static const uint32_t lengths[] = {10, 30, 230, 300, 600, 1500};
+  char text[1500];
+  uint32_t tag = lengths[(id * 7 + version) % 6], body = lengths[(id + version * 5) % 6];
+  lc_buf_clear(row);
+  lc_buf_u32(row, id);
+  for (int i = 0; i < 2; i++) {
+    memset(text, 'a' + (int)((id + (i ? version : version / 2)) % 26), sizeof text); /* every other version has the same tag */
+    lc_buf_bsatn_str(row, "");
+    row->len -= 4;
+    lc_buf_u32(row, i ? body : tag);
+    lc_buf_append(row, text, i ? body : tag);
+  }
+  assert_true(lc_buf_ok(row));
+}
+static uint64_t digest(struct lc_datastore *ds, struct lc_read_view view) { /* all rows, in the order of every index */
+  uint64_t sum = 0;
+  if (!view.ds) view.ds = ds;
+  for (int i = 0; i < 2; i++) {
+    const struct lc_table_info *t = lc_view_table_by_name(view, lc_slice_str(i ? "bag" : "doc"));
+    struct lc_row_iter *it;
+    for (int32_t k = -1; k < (int32_t)t->n_indexes; k++) {
+      uint64_t n = 0;
+      if (k < 0) assert_int_equal(lc_view_scan(view, t->table_id, &it), LC_ERRNO_OK);
+      else assert_int_equal(lc_view_scan_range(view, t->indexes[k].index_id, lc_slice(NULL, 0), 0, lc_slice("\2", 1), lc_slice("\2", 1), &it, NULL), LC_ERRNO_OK);
+      for (struct lc_slice row; (row = lc_row_iter_next(it)).data; n++) sum = (sum ^ lc_hash64(row.data, row.len, 1)) * 0x9e3779b97f4a7c15u + 1;
+      lc_row_iter_close(it);
+      assert_int_equal(n, lc_view_row_count(view, t->table_id));
+    }
+  }
+  return sum;
+}
+enum { N_DOCS = 120, N_STEPS = 60 };
+/* Step `i` of a fixed series of changes and scans; an errno. */
+static int change(struct lc_tx *tx, struct lc_datastore *ds, unsigned script, unsigned i, struct lc_buf *row) {
+  const struct lc_table_info *t = lc_datastore_table_by_name(ds, lc_slice_str("doc")), *bag = lc_datastore_table_by_name(ds, lc_slice_str("bag"));
+  uint32_t id = (i * 37 + script * 11) % N_DOCS, count;
+  struct lc_slice key = lc_slice(&id, 4);
+  struct lc_row_iter *it;
+  bool found;
+  int rc;
+  doc_row(row, id, script + i);
+  switch (script % 2 ? 0 : (i + script) % 6) {
+  case 0: return lc_tx_delete_point(tx, t->indexes[0].index_id, key, &count, &err);
+  case 1: rc = lc_tx_update(tx, t->table_id, t->indexes[0].index_id, lc_buf_slice(row), NULL, NULL, &err); return rc == LC_ERRNO_NO_SUCH_ROW ? LC_ERRNO_OK : rc;
+  case 2: memcpy(row->data, &(uint32_t){1000 + i}, 4); return lc_tx_insert(tx, t->table_id, lc_buf_slice(row), NULL, NULL, &err);
+  case 3: return lc_tx_insert(tx, bag->table_id, lc_slice(row->data + 4, row->len - 4), NULL, NULL, &err);
+  case 4: doc_row(row, id, 0); return lc_tx_delete_row(tx, bag->table_id, lc_slice(row->data + 4, row->len - 4), &found, &err);
+  default: /* a long scan, left open: what has been changed is now seen by a snapshot */
+    if ((rc = lc_tx_scan(tx, t->table_id, &it)) == LC_ERRNO_TRAP) lc_fail(&err, LC_NOMEM, "out of memory");
+    if (rc == LC_ERRNO_OK) lc_row_iter_close(it);
+    return rc;
+  }
+}
+
+/* Changes under a held view fail cleanly when there is no memory, deletions too, and the transaction can be undone. */
+static void test_deletion_without_memory(void **state) {
+  (void)state;
+  struct lc_datastore *ds = datastore("table doc\n col id u32 pk\n col tag string index\n col body string\ntable bag\n col tag string index\n col body string\n");
+  struct lc_buf row = {0};
+  struct lc_tx *tx = lc_tx_begin(ds);
+  for (uint32_t id = 0; id < N_DOCS; id++) {
+    doc_row(&row, id, 0);
+    assert_int_equal(lc_tx_insert(tx, lc_datastore_table_by_name(ds, lc_slice_str("doc"))->table_id, lc_buf_slice(&row), NULL, NULL, &err), LC_ERRNO_OK);
+    assert_int_equal(lc_tx_insert(tx, lc_datastore_table_by_name(ds, lc_slice_str("bag"))->table_id, lc_slice(row.data + 4, row.len - 4), NULL, NULL, &err), LC_ERRNO_OK);
+  }
+  commit(ds, tx);
+  unsigned failures = 0, deletions = 0;
+  static struct lc_read_view held[1000]; /* so that no transaction leaves nodes to the next */
+  unsigned n_held = 0;
+  for (unsigned script = 0; script < 16; script++) {
+    unsigned passed = 0;
+    for (uint64_t nth = 0; passed < 20 && n_held < 1000; nth++) {
+      struct lc_read_view *view = &held[n_held++];
+      assert_int_equal(lc_read_view_open(ds, view), LC_OK);
+      uint64_t before = digest(ds, *view);
+      unsigned i = 0;
+      tx = lc_tx_begin(ds);
+      allocs_left = nth / 2; /* twice each */
+      lc_alloc_may_fail = none_left;
+      int rc = LC_ERRNO_OK;
+      for (; rc == LC_ERRNO_OK && i < N_STEPS; i++) rc = change(tx, ds, script, i, &row);
+      lc_alloc_may_fail = NULL;
+      if (rc == LC_ERRNO_OK) {
+        passed++;
+      } else {
+        if (rc != LC_ERRNO_TRAP || err.status != LC_NOMEM) fail_msg("script %u, allocation %llu, step %u: %d %s", script, (unsigned long long)nth, i, rc, err.text);
+        failures++;
+        deletions += script % 2 || (i - 1 + script) % 6 % 4 == 0;
+      }
+      lc_tx_rollback(tx);
+      assert_true(digest(ds, (struct lc_read_view){0}) == before);
+      assert_true(digest(ds, *view) == before && digest(ds, held[0]) == before);
+    }
+  }
+  while (n_held) lc_read_view_close(&held[--n_held]);
+  assert_true(failures > 50 && deletions > 5);
+  lc_buf_free(&row);
+  lc_datastore_free(ds);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_past), cmocka_unit_test(test_retired)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_past), cmocka_unit_test(test_retired), cmocka_unit_test(test_deletion_without_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
