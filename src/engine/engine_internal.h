@@ -196,6 +196,8 @@ bool rows_restore(struct table *t, struct lc_slice row, const uint8_t *place); /
 bool rows_put(struct table *t, struct lc_slice row);                   /* replay: inserts, or replaces the row that has its cluster key; false: out of memory */
 /* Puts `row` where `old`, a copy of the stored row with the same cluster key, lies. false: out of memory, nothing changed. Not for numbered tables */
 bool rows_replace(struct table *t, struct lc_slice old, struct lc_slice row);
+void rows_settle(struct table *t);                                     /* the transaction that changed it has ended */
+void rows_undo_needs(const struct table *t, uint32_t n_changes, struct lc_nodes *sum); /* adds the copies that undoing so many changes may make */
 struct lc_slice rows_find_equal(struct table *t, struct lc_slice row); /* stored row equal in all bytes, or NULL */
 struct lc_slice row_of_entry(const struct table *t, struct lc_slice entry);
 /* The entry in `rows` of the first entry of `index` (which may be `rows`) whose first n_parts columns equal key; NULL data: none. snapshot NULL: live trees. */

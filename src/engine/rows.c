@@ -77,10 +77,11 @@ static void index_take(struct table *t, uint32_t at, struct lc_slice row, const 
 static bool removal_begin(struct table *t, struct lc_slice row, const bool *only) {
   struct lc_nodes needs = {0};
   struct lc_buf *key = &t->ds->key, *entry = &t->ds->entry;
+  if (lc_store_phase(t->ds->store) == LC_STORE_UNDOING) return true; /* the row went through these buffers when it was put in, and nodes are there */
   lc_buf_clear(key);
   lc_buf_clear(entry);
   /* a cluster key is no longer than its row or a number; an index entry has columns of the row and a cluster key behind them */
-  if (!lc_buf_reserve(key, row.len) || !lc_buf_reserve(entry, 2 * (row.len + ROW_PLACE_BYTES))) return false;
+  if (!lc_buf_reserve(key, row.len) || !lc_buf_reserve(entry, 2 * (row.len + ROW_PLACE_BYTES)) || !lc_tree_reserve_key(&t->rows, row.len)) return false;
   for (uint32_t i = 0; i < t->info.n_indexes; i++)
     if (!t->indexes[i].is_cluster && (!only || only[i])) lc_tree_removal_needs(&t->indexes[i].tree, &needs);
   if (!only && t->numbered) lc_tree_removal_needs(&t->by_hash, &needs);
@@ -114,6 +115,12 @@ enum lc_tree_result rows_delete(struct table *t, struct lc_slice row, uint8_t *p
   return LC_TREE_DONE;
 }
 
+/* Around taking back what a change that fails has put in. */
+static enum lc_store_phase back_begin(struct table *t) { return lc_store_phase(t->ds->store) == LC_STORE_PLAIN ? LC_STORE_PLAIN : lc_store_set_phase(t->ds->store, LC_STORE_UNDOING); }
+static void back_end(struct table *t, enum lc_store_phase before) {
+  if (before != LC_STORE_PLAIN) lc_store_set_phase(t->ds->store, before);
+}
+
 /* number: of a numbered table. */
 static bool insert_at(struct table *t, struct lc_slice row, uint64_t number) {
   uint64_t hash_entry[2] = {0, number};
@@ -127,7 +134,9 @@ static bool insert_at(struct table *t, struct lc_slice row, uint64_t number) {
     key = (const uint8_t *)&hash_entry[1];
     hash_entry[0] = row_hash(row);
     if (lc_tree_insert(&t->by_hash, lc_slice(hash_entry, 16), NULL) != LC_TREE_DONE) {
+      enum lc_store_phase before = back_begin(t);
       lc_tree_remove(&t->rows, key);
+      back_end(t, before);
       return false;
     }
   } else {
@@ -138,9 +147,11 @@ static bool insert_at(struct table *t, struct lc_slice row, uint64_t number) {
     size_t clen = lc_key_len(&t->rows.key, key, t->rows.key.n_parts);
     for (uint32_t i = 0; i < t->info.n_indexes; i++) {
       if (index_add(t, i, row, key, clen)) continue;
+      enum lc_store_phase before = back_begin(t);
       while (i-- > 0) index_take(t, i, row, key, clen);
       if (t->numbered) lc_tree_remove(&t->by_hash, (const uint8_t *)hash_entry);
       lc_tree_remove(&t->rows, key);
+      back_end(t, before);
       return false;
     }
   }
@@ -186,8 +197,10 @@ bool rows_replace(struct table *t, struct lc_slice old, struct lc_slice row) {
       break;
     }
   ok = ok && lc_tree_replace(&t->rows, row) == LC_TREE_DONE;
+  enum lc_store_phase before = ok ? LC_STORE_PLAIN : back_begin(t);
   for (uint32_t i = 0; i < done; i++)
     if (differs[i]) index_take(t, i, ok ? old : row, key, clen);
+  back_end(t, before);
   removal_end(t);
   return ok;
 }
@@ -204,6 +217,17 @@ bool rows_put(struct table *t, struct lc_slice row) {
   lc_buf_clear(old);
   lc_buf_slice_append(old, there);
   return lc_buf_ok(old) && rows_replace(t, lc_buf_slice(old), row);
+}
+
+void rows_settle(struct table *t) {
+  lc_tree_settle(&t->rows);
+  lc_tree_settle(&t->by_hash);
+  for (uint32_t i = 0; i < t->info.n_indexes; i++) lc_tree_settle(&t->indexes[i].tree);
+}
+void rows_undo_needs(const struct table *t, uint32_t n_changes, struct lc_nodes *sum) {
+  lc_tree_undo_needs(&t->rows, n_changes, sum);
+  lc_tree_undo_needs(&t->by_hash, n_changes, sum);
+  for (uint32_t i = 0; i < t->info.n_indexes; i++) lc_tree_undo_needs(&t->indexes[i].tree, n_changes, sum);
 }
 
 struct lc_slice trees_find(const struct lc_tree *rows, const struct lc_tree *index, const struct lc_snapshot *snapshot, uint32_t n_parts, const uint8_t *key) {

@@ -137,6 +137,20 @@ static int nomem(struct lc_error *err) {
   return LC_ERRNO_TRAP;
 }
 
+/* The state of now, which undoing the open transaction must not change from then on. NULL: out of memory. */
+static struct lc_snapshot *state_now(struct lc_datastore *ds) {
+  struct lc_nodes copies = {0};
+  const struct lc_tx *tx = &ds->tx;
+  if (tx->open && !tx->committed) {
+    for (uint32_t i = 0; i < tx->n_touched; i++)
+      if (tx->touched[i]) rows_undo_needs(tx->touched[i], tx->touched[i]->n_changes, &copies);
+    for (uint32_t i = 0; i < tx->n_catalog; i++)
+      if (tx->catalog[i].kind == TABLE_ALTERED) rows_undo_needs(&tx->catalog[i].old, tx->catalog[i].n_changes, &copies);
+    if (!lc_store_keep_for_undo(ds->store, copies)) return NULL;
+  }
+  return lc_snapshot_take(ds->store);
+}
+
 /* Opens a scan. Of a live state short ones are fetched whole; of longer ones the state of now is kept as a snapshot. index -1: the whole table. */
 static int iter_open(struct lc_read_view v, const struct place *p, int32_t index, const struct scan_bounds *b, struct lc_row_iter **out, struct lc_error *err) {
   struct lc_row_iter *it = iter_new(v);
@@ -154,7 +168,7 @@ static int iter_open(struct lc_read_view v, const struct place *p, int32_t index
     for (struct lc_slice row; more && it->rows.len < FIRST_FETCH_BYTES; lc_cursor_next(&it->cursor))
       if ((more = iter_row(it, p->rows, &row))) iter_add(it, row);
   if (more) {
-    it->snapshot = v.snapshot ? lc_snapshot_ref(v.snapshot) : lc_snapshot_take(v.ds->store); /* the cursor stays good: the nodes it stands on are the snapshot's now */
+    it->snapshot = v.snapshot ? lc_snapshot_ref(v.snapshot) : state_now(v.ds); /* the cursor stays good: the nodes it stands on are the snapshot's now */
     if (it->snapshot) {
       shape_ref(it->shape);
       it->cursor.tree = it->index < 0 ? &it->shape->rows : &it->shape->indexes[it->index];

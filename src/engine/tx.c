@@ -1,8 +1,9 @@
 /* Transactions: insert, update, delete with constraints; rollback; commit and its net effect (spec/06 §4-§8, spec/02 §5).
  *
  * Invariants: a table's list of changes has every physical change to its rows in order, so that running it backwards restores it exactly; row
- * bytes in it live in the transaction's arena. What a commit needs is taken while the changes are made, so that it cannot fail; undoing a
- * deletion can need memory, and waits for it. Callers: the face; schema.c, migrate_run.c.
+ * bytes in it live in the transaction's arena. What a commit needs is taken while the changes are made, so that it cannot fail; what
+ * undoing needs is kept by the store, but for leaves that have to be split again beyond that (and their separators, where keys are long): for this it
+ * waits. Callers: the face; schema.c, migrate_run.c.
  */
 #include "engine_internal.h"
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct lc_tx *lc_tx_begin(struct lc_datastore *ds) {
   tx->n_bytes = 0;
   lc_store_reclaim_some(ds->store);
   tx->n_touched = tx->n_catalog = 0;
+  lc_store_set_phase(ds->store, LC_STORE_CHANGING);
   return tx;
 }
 
@@ -39,6 +41,12 @@ static void forget(struct table *t) {
 void tx_forget_table(struct lc_tx *tx, struct table *t) {
   for (uint32_t i = 0; t->touched && i < tx->n_touched; i++)
     if (tx->touched[i] == t) tx->touched[i] = NULL;
+}
+/* Nothing is undone any more. */
+static void settle(struct lc_tx *tx) {
+  for (uint32_t i = 0; i < tx->n_touched; i++)
+    if (tx->touched[i]) rows_settle(tx->touched[i]);
+  lc_store_set_phase(tx->ds->store, LC_STORE_PLAIN);
 }
 static void end(struct lc_tx *tx) {
   for (uint32_t i = 0; i < tx->n_touched; i++)
@@ -76,9 +84,11 @@ void tx_undo_rows(struct table *t, uint32_t keep) {
 
 void lc_tx_rollback(struct lc_tx *tx) {
   lc_assert(tx->open && !tx->committed);
+  lc_store_set_phase(tx->ds->store, LC_STORE_UNDOING);
   catalog_rollback(tx);
   for (uint32_t i = 0; i < tx->n_touched; i++)
     if (tx->touched[i]) tx_undo_rows(tx->touched[i], 0);
+  settle(tx);
   tx->ds->counts.rolled_back++;
   end(tx);
 }
@@ -478,8 +488,11 @@ static void table_commit(struct table *t, struct lc_table_delta *d) {
   } else if (t->n_deletes) {
     net_effect(t, &inserts, &deletes);
   }
-  if (t->info.is_event) /* rows of an event table live only in their transaction (spec/06 §7) */
+  if (t->info.is_event) { /* rows of an event table live only in their transaction (spec/06 §7) */
+    lc_store_set_phase(t->ds->store, LC_STORE_UNDOING);
     for (uint32_t k = 0; k < inserts; k++) remove_row(t, t->changes[k]);
+    lc_store_set_phase(t->ds->store, LC_STORE_CHANGING);
+  }
   *d = (struct lc_table_delta){.table_id = t->info.table_id,
                                .table = &t->info,
                                .n_inserts = inserts,
@@ -517,6 +530,7 @@ void lc_tx_commit(struct lc_tx *tx, const struct lc_tx_delta **out) {
   if (n > 1) qsort(tx->deltas, n, sizeof *tx->deltas, by_table_id);
   if (tx->n_catalog) tx->ds->schema_version++;
   tx->delta = (struct lc_tx_delta){.n_tables = n, .tables = tx->deltas, .schema_changed = tx->n_catalog > 0};
+  settle(tx);
   tx->ds->counts.committed++;
   tx->committed = true;
   *out = &tx->delta;

@@ -52,6 +52,7 @@ static bool pool_grow(struct lc_store *s, struct pool *p) {
   p->regions = r;
   p->at = (uint8_t *)r + REGION_HEAD_BYTES;
   p->end = (uint8_t *)r + n;
+  p->n_nodes += (uint32_t)((n - REGION_HEAD_BYTES) / p->bytes);
   s->region_bytes += n;
   if (n < MAX_REGION_BYTES) p->next_region_bytes = n * 2;
   return true;
@@ -87,6 +88,35 @@ static void pool_free(struct pool *p) {
   }
 }
 
+static uint32_t in_use(const struct pool *p) { return p->n_nodes - p->n_free - (uint32_t)((size_t)(p->end - p->at) / p->bytes); }
+enum lc_store_phase lc_store_set_phase(struct lc_store *s, enum lc_store_phase phase) {
+  enum { KEEP_SCRATCH_BYTES = 64 << 10 };
+  enum lc_store_phase before = s->phase;
+  s->phase = phase;
+  if (phase == LC_STORE_PLAIN) {
+    s->small.undo = s->large.undo = s->small.undo_copies = s->large.undo_copies = 0;
+    if (s->scratch.spill.cap > KEEP_SCRATCH_BYTES) lc_buf_free(&s->scratch.spill);
+  } else if (before == LC_STORE_PLAIN) {
+    s->small.in_use_before = in_use(&s->small);
+    s->large.in_use_before = in_use(&s->large);
+  }
+  return before;
+}
+enum lc_store_phase lc_store_phase(const struct lc_store *s) { return s->phase; }
+bool lc_store_keep_for_undo(struct lc_store *s, struct lc_nodes most) {
+  struct pool *pools[2] = {&s->small, &s->large};
+  uint64_t wanted[2] = {most.packed, most.others};
+  for (int i = 0; i < 2; i++) {
+    uint64_t n = wanted[i] < in_use(pools[i]) ? wanted[i] : in_use(pools[i]);
+    if (n <= pools[i]->undo_copies) continue;
+    uint64_t undo = pools[i]->undo + n - pools[i]->undo_copies;
+    if (!pool_reserve(s, pools[i], undo, false)) return false;
+    pools[i]->undo = (uint32_t)undo;
+    pools[i]->undo_copies = (uint32_t)n;
+  }
+  return true;
+}
+
 void pools_init(struct lc_store *s) {
   s->small = (struct pool){.bytes = PACKED_BYTES, .next_region_bytes = FIRST_REGION_BYTES};
   s->large = (struct pool){.bytes = NODE_BYTES, .next_region_bytes = FIRST_REGION_BYTES};
@@ -96,15 +126,22 @@ void pools_free(struct lc_store *s) {
   pool_free(&s->large);
 }
 bool store_reserve(struct lc_store *s, uint32_t packed, uint32_t others) {
-  return (packed == 0 || pool_reserve(s, &s->small, (uint64_t)packed + s->small.kept + RESERVE_NODES, true)) &&
-         pool_reserve(s, &s->large, (uint64_t)others + s->large.kept + RESERVE_NODES, true);
+  return (packed == 0 || pool_reserve(s, &s->small, (uint64_t)packed + s->small.kept + s->small.undo + RESERVE_NODES, true)) &&
+         pool_reserve(s, &s->large, (uint64_t)others + s->large.kept + s->large.undo + RESERVE_NODES, true);
 }
-bool store_reserve_removal(struct lc_store *s, struct lc_nodes n) { return pool_reserve(s, &s->small, n.packed, false) && pool_reserve(s, &s->large, n.others, false); }
+bool store_reserve_removal(struct lc_store *s, struct lc_nodes n) {
+  if (s->phase == LC_STORE_UNDOING) return pool_reserve(s, &s->small, n.packed, false) && pool_reserve(s, &s->large, n.others, false);
+  return (n.packed == 0 || pool_reserve(s, &s->small, n.packed + s->small.undo, false)) && (n.others == 0 || pool_reserve(s, &s->large, n.others + s->large.undo, false));
+}
+bool store_can_spare(struct lc_store *s, uint8_t kind) {
+  struct pool *p = kind == PIECE_PACKED ? &s->small : &s->large;
+  return s->phase != LC_STORE_UNDOING && pool_reserve(s, p, 1 + (uint64_t)p->kept + p->undo, false);
+}
 bool lc_store_keep(struct lc_store *s, struct lc_nodes keep) {
   s->small.kept = s->large.kept = 0;
   if (!store_reserve_removal(s, keep)) return false;
-  s->small.kept = keep.packed;
-  s->large.kept = keep.others;
+  s->small.kept = (uint32_t)keep.packed; /* they are there: no more than a pool can hold */
+  s->large.kept = (uint32_t)keep.others;
   return true;
 }
 
@@ -156,6 +193,7 @@ void piece_free(struct lc_store *s, struct piece *p) {
   p->next_retired = pool->free;
   pool->free = p;
   pool->n_free++;
+  if (s->phase == LC_STORE_CHANGING && pool->undo - pool->undo_copies < pool->in_use_before) pool->undo++;
 }
 
 uint64_t lc_store_memory_bytes(const struct lc_store *s) { return s->region_bytes + s->blob_bytes; }

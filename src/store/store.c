@@ -28,6 +28,45 @@ void piece_drop(struct lc_tree *t, struct piece *p) {
   retire(s->live, p); /* the newest that somebody holds, or did when it was last looked at */
 }
 
+/* ---- what a transaction took out ---- */
+
+static void account(struct lc_tree *t, const struct piece *p, bool is_live) {
+  uint64_t bytes = piece_bytes(p);
+  t->memory_bytes += is_live ? bytes : -bytes;
+  t->store->live_bytes += is_live ? bytes : -bytes;
+  t->store->retired_bytes += is_live ? -bytes : bytes;
+}
+void blob_take_out(struct lc_tree *t, struct blob *b) {
+  if (t->store->phase == LC_STORE_PLAIN) {
+    piece_drop(t, &b->piece);
+    return;
+  }
+  struct piece **list = &t->taken_out[t->store->phase == LC_STORE_UNDOING];
+  account(t, &b->piece, false);
+  b->piece.next_retired = *list;
+  *list = &b->piece;
+}
+/* Mostly the latest: changes are undone backwards. */
+struct blob *blob_put_back(struct lc_tree *t, struct lc_slice bytes) {
+  for (int i = 0; i < 2; i++)
+    for (struct piece **p = &t->taken_out[i]; *p; p = &(*p)->next_retired) {
+      struct blob *b = (struct blob *)*p;
+      if (b->len != bytes.len || memcmp(b->data, bytes.data, bytes.len) != 0) continue;
+      *p = b->piece.next_retired;
+      account(t, &b->piece, true);
+      return b;
+    }
+  return NULL;
+}
+void lc_tree_settle(struct lc_tree *t) {
+  for (int i = 0; t->store && i < 2; i++)
+    for (struct piece *p; (p = t->taken_out[i]) != NULL;) {
+      t->taken_out[i] = p->next_retired;
+      account(t, p, true);
+      piece_drop(t, p);
+    }
+}
+
 /* ---- stores ---- */
 
 struct lc_store *lc_store_new(void) {
@@ -42,6 +81,7 @@ void lc_store_free(struct lc_store *s) {
   while (lc_store_reclaim(s, UINT32_MAX)) {}
   lc_assert(!s->newest);
   pools_free(s);
+  lc_buf_free(&s->scratch.spill);
   lc_free(s->roots);
   lc_free(s->free_slots);
   lc_free(s);

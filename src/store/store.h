@@ -61,6 +61,7 @@ uint64_t lc_key_prefix(const struct lc_key_spec *spec, const uint8_t *key, uint3
 /* ---- stores and snapshots ---- */
 
 struct lc_tree_node;
+struct piece;
 struct lc_store;
 struct lc_root { struct lc_tree_node *node; uint64_t n_entries, tree_id; };
 struct lc_snapshot;
@@ -100,6 +101,7 @@ struct lc_tree {
   bool is_number;                   /* packed entries, the key one integer of at most 8 bytes */
   uint64_t id;                      /* never given twice in a store: a snapshot knows a tree by it */
   uint32_t height;                  /* levels of nodes */
+  struct piece *taken_out[2];       /* large entries that the open transaction took out, latest first: while changing, while undoing */
   uint64_t memory_bytes;            /* live nodes and blobs */
   struct lc_tree_node *append_leaf; /* the rightmost leaf if known: what is greater than all goes there without a search */
 };
@@ -135,9 +137,22 @@ enum lc_tree_result lc_tree_replace_at(struct lc_tree *t, struct lc_place place,
 enum lc_tree_result lc_tree_remove(struct lc_tree *t, const uint8_t *key);
 /* Removals that must not fail one after another: what each may need is added up, then kept for them; until the next call nothing else takes it.
  * Beyond the store's limit, too. keep {0}: no longer. false: out of memory, nothing is kept. */
-struct lc_nodes { uint32_t packed, others; };
+struct lc_nodes { uint64_t packed, others; };
 void lc_tree_removal_needs(const struct lc_tree *t, struct lc_nodes *sum);
 bool lc_store_keep(struct lc_store *store, struct lc_nodes keep);
+
+/* ---- transactions ---- */
+
+/* What a transaction takes out of trees is kept for undoing it: large entries as they are, nodes that become free, so far as the trees had them when it
+ * began. Undoing takes from there, and asks for no more than it needs. */
+enum lc_store_phase { LC_STORE_PLAIN, LC_STORE_CHANGING, LC_STORE_UNDOING };
+enum lc_store_phase lc_store_set_phase(struct lc_store *store, enum lc_store_phase phase); /* the one before */
+enum lc_store_phase lc_store_phase(const struct lc_store *store);
+void lc_tree_settle(struct lc_tree *t); /* when the transaction has ended: what was kept of it goes; a zeroed tree is allowed */
+/* Before a snapshot is taken inside a transaction: nodes for the copies that undoing needs then, until it ends; `most` of them, and no more than are in use. */
+bool lc_store_keep_for_undo(struct lc_store *store, struct lc_nodes most);
+void lc_tree_undo_needs(const struct lc_tree *t, uint64_t n_changes, struct lc_nodes *sum); /* adds the copies for so many changes */
+bool lc_tree_reserve_key(struct lc_tree *t, size_t len); /* so that an entry with a key of at most this length can be put back */
 void lc_tree_clear(struct lc_tree *t); /* a zeroed tree is allowed */
 /* Walks the whole tree and stops the process when an invariant is broken (tests). */
 void lc_tree_check(const struct lc_tree *t);

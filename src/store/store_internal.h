@@ -79,12 +79,14 @@ void slots_copy(struct lc_tree_node *to, const struct lc_tree_node *from); /* al
 /* ---- pools (pool.c) ---- */
 
 struct region { struct region *next; size_t bytes; };
-struct pool { uint32_t bytes; struct piece *free; uint32_t n_free, kept /* for removals alone */; struct region *regions; uint8_t *at, *end; size_t next_region_bytes; };
+struct pool { uint32_t bytes; struct piece *free; uint32_t n_free, kept /* for removals alone */, undo /* for undoing alone */, undo_copies /* of these for copies */, n_nodes, in_use_before /* the transaction */; struct region *regions; uint8_t *at, *end; size_t next_region_bytes; };
 
 /* Where the writer found an entry lately: it is often replaced next. Only for trees by number; holds as long as the leaf is in its tree, the place is looked at again. */
 struct memo { uint64_t tree_id, prefix; struct lc_tree_node *leaf; uint32_t at; }; /* tree_id 0: none */
 enum { N_MEMOS = 2 };
 
+/* Room for the key of an entry whose columns do not lie together. */
+struct key_scratch { uint8_t fixed[128]; struct lc_buf spill; };
 struct lc_store {
   uint64_t epoch;                 /* of what is born now; from 1 */
   uint64_t newest_live;           /* epoch of the newest snapshot somebody holds; 0: none. Older pieces must be copied */
@@ -92,6 +94,8 @@ struct lc_store {
   uint64_t n_retired;             /* pieces since lc_store_reclaim_some was last called */
   bool changed;                   /* since the newest snapshot was taken */
   bool undoing, limit_was_hit;
+  enum lc_store_phase phase;
+  struct key_scratch scratch;     /* of the writer */
   struct lc_snapshot *newest;     /* list, newest first; dead ones are being reclaimed */
   struct pool small, large;       /* packed leaves; other nodes */
   uint64_t blob_bytes, region_bytes, live_bytes, retired_bytes, limit_bytes;
@@ -114,6 +118,7 @@ void pools_init(struct lc_store *s);
 void pools_free(struct lc_store *s);
 bool store_reserve(struct lc_store *s, uint32_t packed, uint32_t others);  /* false: out of memory */
 bool store_reserve_removal(struct lc_store *s, struct lc_nodes n);         /* the same for a removal, out of what is kept and beyond the limit */
+bool store_can_spare(struct lc_store *s, uint8_t kind);                    /* a node for what need not be; not while undoing */
 struct lc_tree_node *node_new(struct lc_tree *t, uint8_t kind);            /* reserved before: never NULL */
 struct blob *blob_new(struct lc_tree *t, struct lc_slice bytes);           /* NULL: out of memory */
 size_t piece_bytes(const struct piece *p);
@@ -122,6 +127,8 @@ static inline uint8_t piece_kind(const struct piece *p) { return ((const struct 
 
 /* ---- snapshots (store.c) ---- */
 
+void blob_take_out(struct lc_tree *t, struct blob *b);                     /* its entry has been removed: dropped, or kept while the transaction may be undone */
+struct blob *blob_put_back(struct lc_tree *t, struct lc_slice bytes);      /* undoing: one that was taken out and has these bytes; NULL: none */
 void piece_drop(struct lc_tree *t, struct piece *p);                       /* out of the tree: freed, or retired while a snapshot sees it */
 void store_look(struct lc_store *s);                                       /* newest_live again: references may have been given back */
 static inline bool is_owned(const struct lc_store *s, const struct lc_tree_node *n) { return n->piece.born > s->newest_live; }
@@ -151,8 +158,6 @@ static inline uint64_t steps_prefix(const struct lc_key_spec *s, const uint8_t *
 /* Two concatenated keys. */
 int key_compare(const struct lc_key_spec *s, const uint8_t *a, const uint8_t *b, uint32_t n_parts);
 int entries_compare(const struct lc_key_spec *s, const uint8_t *a, const uint8_t *b);
-/* Room for the key of an entry whose columns do not lie together. */
-struct key_scratch { uint8_t fixed[128]; struct lc_buf spill; };
 /* Key of an entry where it lies, or extracted into `scratch`; NULL: out of memory. */
 const uint8_t *entry_key(const struct lc_key_spec *s, struct lc_slice entry, struct key_scratch *scratch);
 

@@ -48,6 +48,7 @@ void lc_tree_clear(struct lc_tree *t) {
   if (!t->store) return;
   struct lc_root *root = root_of(t);
   t->append_leaf = NULL;
+  lc_tree_settle(t);
   if (!root->node) return;
   t->height = 0;
   t->store->changed = true;
@@ -421,15 +422,44 @@ static bool put(struct lc_tree *t, struct lc_cursor *c, uint32_t at, const struc
 /* Makes the cell of an entry; false: out of memory. */
 static bool cell_make(struct lc_tree *t, struct lc_slice entry, uint64_t prefix, struct cell *out) {
   *out = (struct cell){flipped(prefix), entry, NULL};
-  if (is_slotted(t) && entry.len > MAX_INLINE_BYTES) out->blob = blob_new(t, entry);
+  if (is_slotted(t) && entry.len > MAX_INLINE_BYTES) {
+    if (t->store->phase == LC_STORE_UNDOING) out->blob = blob_put_back(t, entry);
+    if (!out->blob) out->blob = blob_new(t, entry);
+  }
   return !is_slotted(t) || entry.len <= MAX_INLINE_BYTES || out->blob;
 }
 static void cell_drop(struct lc_tree *t, const struct cell *c) {
-  if (c->blob) piece_drop(t, &c->blob->piece);
+  if (c->blob) blob_take_out(t, c->blob);
 }
 
 static bool reserve_path(struct lc_tree *t, uint32_t splits) {
   return store_reserve(t->store, is_slotted(t) ? 0 : 1 + splits, LC_TREE_MAX_DEPTH * (1 + splits) + (is_slotted(t) ? 1 + splits : 0));
+}
+
+/* The copies that a change below `c` makes. */
+static struct lc_nodes copies_on(const struct lc_tree *t, const struct lc_cursor *c) {
+  struct lc_nodes n = {0};
+  for (uint32_t i = 0; i < c->depth; i++)
+    if (!is_owned(t->store, c->path[i].node)) (*(c->path[i].node->kind == PIECE_PACKED ? &n.packed : &n.others))++;
+  return n;
+}
+void lc_tree_undo_needs(const struct lc_tree *t, uint64_t n_changes, struct lc_nodes *sum) {
+  if (t->height == 0) return;
+  sum->packed += is_slotted(t) ? 0 : n_changes;
+  sum->others += n_changes * (is_slotted(t) ? t->height : t->height - 1);
+}
+bool lc_tree_reserve_key(struct lc_tree *t, size_t len) {
+  struct lc_buf *spill = &t->store->scratch.spill;
+  lc_buf_clear(spill);
+  return t->key.is_prefix || t->key.is_static_offset || t->key.static_size_bytes <= sizeof t->store->scratch.fixed || lc_buf_reserve(spill, len);
+}
+/* Undoing asks for what it needs and no more: mostly nothing. */
+static bool reserve_insertion(struct lc_tree *t, const struct lc_cursor *c, const struct cell *cell) {
+  if (t->store->phase != LC_STORE_UNDOING) return reserve_path(t, 1);
+  struct lc_nodes n = copies_on(t, c);
+  for (uint32_t i = c->depth; !leaf_fits(t, c->path[c->depth - 1].node, cell) && i-- > 0;) (*(c->path[i].node->kind == PIECE_PACKED ? &n.packed : &n.others))++;
+  if (!leaf_fits(t, c->path[c->depth - 1].node, cell)) n.others++; /* a new root */
+  return store_reserve_removal(t->store, n);
 }
 
 /* Order of the last entry of `leaf` and a key. */
@@ -450,9 +480,9 @@ static enum lc_tree_result insert_at(struct lc_tree *t, const struct target *x, 
     leaf_put(t, s.leaf, s.at, &cell);
   } else {
     struct lc_cursor c;
-    if (!reserve_path(t, 1) || !cell_make(t, entry, x->low, &cell)) return LC_TREE_NOMEM;
+    if (!cell_make(t, entry, x->low, &cell)) return LC_TREE_NOMEM;
     descend(&c, t, root_of(t)->node, x);
-    if (!put(t, &c, s.at, &cell, entry)) {
+    if (!reserve_insertion(t, &c, &cell) || !put(t, &c, s.at, &cell, entry)) {
       cell_drop(t, &cell);
       return LC_TREE_NOMEM;
     }
@@ -491,9 +521,7 @@ static inline bool append_quickly(struct lc_tree *t, struct lc_slice entry) {
 /* DUPLICATE: *there is where the entry with that key lies. */
 static enum lc_tree_result insert_or_find(struct lc_tree *t, struct lc_slice entry, struct lc_place *there) {
   if (append_quickly(t, entry)) return LC_TREE_DONE;
-  struct key_scratch scratch;
-  scratch.spill = (struct lc_buf){0};
-  const uint8_t *key = entry_key(&t->key, entry, &scratch);
+  const uint8_t *key = entry_key(&t->key, entry, &t->store->scratch);
   enum lc_tree_result result = LC_TREE_NOMEM;
   struct target x;
   if (key) {
@@ -510,7 +538,6 @@ static enum lc_tree_result insert_or_find(struct lc_tree *t, struct lc_slice ent
       result = s.found ? LC_TREE_DUPLICATE : insert_at(t, &x, s, entry);
     }
   }
-  lc_buf_free(&scratch.spill);
   return result;
 }
 enum lc_tree_result lc_tree_insert(struct lc_tree *t, struct lc_slice entry, struct lc_slice *existing) {
@@ -546,9 +573,7 @@ enum lc_tree_result lc_tree_put_batch(struct lc_tree *t, const uint8_t *const en
 
 enum lc_tree_result tree_append(struct lc_tree *t, struct lc_slice entry) {
   if (append_quickly(t, entry)) return LC_TREE_DONE;
-  struct key_scratch scratch;
-  scratch.spill = (struct lc_buf){0};
-  const uint8_t *key = entry_key(&t->key, entry, &scratch);
+  const uint8_t *key = entry_key(&t->key, entry, &t->store->scratch);
   enum lc_tree_result result = LC_TREE_NOMEM;
   struct target x;
   if (key) {
@@ -560,7 +585,6 @@ enum lc_tree_result tree_append(struct lc_tree *t, struct lc_slice entry) {
       result = c == 0 ? LC_TREE_DUPLICATE : c > 0 ? LC_TREE_UNORDERED : insert_at(t, &x, (struct spot){t->append_leaf, t->append_leaf->n, false}, entry);
     }
   }
-  lc_buf_free(&scratch.spill);
   return result;
 }
 
@@ -589,7 +613,7 @@ static bool replace_slot(struct lc_tree *t, struct lc_cursor *c, uint32_t at, co
       return false;
     }
   }
-  if (old_blob) piece_drop(t, &old_blob->piece);
+  if (old_blob) blob_take_out(t, old_blob);
   return true;
 }
 
@@ -608,9 +632,7 @@ enum lc_tree_result lc_tree_replace_at(struct lc_tree *t, struct lc_place place,
 }
 
 enum lc_tree_result lc_tree_replace(struct lc_tree *t, struct lc_slice entry) {
-  struct key_scratch scratch;
-  scratch.spill = (struct lc_buf){0};
-  const uint8_t *key = entry_key(&t->key, entry, &scratch);
+  const uint8_t *key = entry_key(&t->key, entry, &t->store->scratch);
   enum lc_tree_result result = LC_TREE_NOMEM;
   struct target x;
   if (key) target_set(t, &x, key, t->key.n_parts, false);
@@ -646,7 +668,6 @@ enum lc_tree_result lc_tree_replace(struct lc_tree *t, struct lc_slice entry) {
       if (result == LC_TREE_NOMEM) cell_drop(t, &cell);
     }
   }
-  lc_buf_free(&scratch.spill);
   return result;
 }
 
@@ -655,7 +676,7 @@ enum lc_tree_result lc_tree_replace(struct lc_tree *t, struct lc_slice entry) {
 /* Moves the entries of leaf at + 1 into leaf at when both together leave a quarter free. The parent is changeable. */
 static void merge_leaves(struct lc_tree *t, struct lc_tree_node *parent, uint32_t at) {
   struct lc_tree_node *left = children(t, parent)[at], *right = children(t, parent)[at + 1];
-  if (leaf_used(t, left) + leaf_used(t, right) > leaf_room(t) - leaf_room(t) / 4) return;
+  if (leaf_used(t, left) + leaf_used(t, right) > leaf_room(t) - leaf_room(t) / 4 || (!is_owned(t->store, left) && !store_can_spare(t->store, left->kind))) return;
   left = own_child(t, parent, at);
   leaf_copy(t, left, left->n, right, 0, right->n);
   inner_remove(t, parent, at + 1);
@@ -667,7 +688,7 @@ static void merge_inners(struct lc_tree *t, struct lc_tree_node *parent, uint32_
   separator_at(t, parent, at, &s); /* between the two: it comes down */
   struct cell down = separator_cell(&s);
   uint32_t together = inner_used(t, left) + inner_used(t, right) + (t->key.is_exact ? 0 : INNER_SLOT_BYTES + cell_heap_bytes(&down));
-  if (together > inner_room(t) - inner_room(t) / 4) return;
+  if (together > inner_room(t) - inner_room(t) / 4 || (!is_owned(t->store, left) && !store_can_spare(t->store, left->kind))) return;
   left = own_child(t, parent, at);
   for (uint32_t i = 0; i < right->n; i++) {
     inner_insert(t, left, left->n - 1u, &s, children(t, right)[i]);
@@ -704,11 +725,9 @@ static void remove_by_path(struct lc_tree *t, struct lc_cursor *c) {
   }
 }
 
-/* On each level the node on the path and the neighbour that it is merged into. */
+/* The nodes on the path; neighbours are merged into where there is memory for it. */
 void lc_tree_removal_needs(const struct lc_tree *t, struct lc_nodes *sum) {
-  if (t->store->newest_live == 0 || t->height == 0) return;
-  sum->packed += is_slotted(t) ? 0 : 2;
-  sum->others += 2 * (is_slotted(t) ? t->height : t->height - 1);
+  if (t->store->newest_live != 0) lc_tree_undo_needs(t, 1, sum);
 }
 
 enum lc_tree_result lc_tree_remove(struct lc_tree *t, const uint8_t *key) {
@@ -721,15 +740,13 @@ enum lc_tree_result lc_tree_remove(struct lc_tree *t, const uint8_t *key) {
     leaf_take(t, s.leaf, s.at);
     s.leaf->run_length = 0;
   } else {
-    struct lc_nodes needs = {0};
     struct lc_cursor c;
     struct blob *b = is_blob ? slot_blob(s.leaf, slots(s.leaf)[s.at]) : NULL; /* the key may lie in it: it goes last */
-    lc_tree_removal_needs(t, &needs);
-    if (!store_reserve_removal(t->store, needs)) return LC_TREE_NOMEM;
     target_set(t, &x, key, t->key.n_parts, false);
     descend(&c, t, root_of(t)->node, &x);
+    if (!store_reserve_removal(t->store, copies_on(t, &c))) return LC_TREE_NOMEM;
     remove_by_path(t, &c);
-    if (b) piece_drop(t, &b->piece);
+    if (b) blob_take_out(t, b);
   }
   t->append_leaf = NULL;
   root_of(t)->n_entries--;
