@@ -404,7 +404,47 @@ static void test_deletion_without_memory(void **state) {
   without_memory(true);
 }
 
+/* Large transactions are undone without memory: the copies that a scan inside makes necessary are kept, and the nodes that deletions made free. */
+static void test_undoing_without_memory(void **state) {
+  (void)state;
+  uint8_t row[8 + TEXT_BYTES] = {0};
+  uint32_t len = TEXT_BYTES;
+  memcpy(row + 4, &len, 4);
+  for (int what = 0; what < 2; what++) {
+    struct lc_datastore *ds = datastore("table note\n col id u32 pk\n col text string\ntable other\n col id u32 pk\n col text string\n");
+    uint32_t note = lc_datastore_table_by_name(ds, lc_slice_str("note"))->table_id, other = lc_datastore_table_by_name(ds, lc_slice_str("other"))->table_id;
+    write_texts(ds, 0, N_TEXTS, 'a', true);
+    const struct lc_table_info *t = lc_datastore_table(ds, note);
+    struct lc_row_iter *it;
+    uint64_t n, rows, before, after;
+    assert_true(lc_datastore_table_size(ds, note, &rows, &before));
+    struct lc_tx *tx = lc_tx_begin(ds);
+    if (what == 1) assert_int_equal(lc_tx_clear(tx, note, &n, &err), LC_ERRNO_OK);
+    for (uint32_t i = 0; i < N_TEXTS; i++) {
+      memcpy(row, &i, 4);
+      if (what == 0) assert_int_equal(lc_tx_update(tx, note, t->indexes[0].index_id, lc_slice(row, sizeof row), NULL, NULL, &err), LC_ERRNO_OK);
+      else assert_int_equal(lc_tx_insert(tx, other, lc_slice(row, sizeof row), NULL, NULL, &err), LC_ERRNO_OK);
+    }
+    it = NULL;
+    if (what == 0) assert_int_equal(lc_tx_scan(tx, note, &it), LC_ERRNO_OK);
+    allocs_left = 0;
+    lc_alloc_may_fail = none_left;
+    lc_tx_rollback(tx);
+    lc_alloc_may_fail = NULL;
+    lc_row_iter_close(it);
+    assert_true(lc_datastore_table_size(ds, note, &rows, &after) && after <= before + before / 20); /* as full as it was */
+    assert_int_equal(lc_view_row_count((struct lc_read_view){.ds = ds}, other), 0);
+    assert_int_equal(lc_view_row_count((struct lc_read_view){.ds = ds}, note), N_TEXTS);
+    assert_int_equal(lc_view_scan((struct lc_read_view){.ds = ds}, note, &it), LC_ERRNO_OK);
+    uint32_t i = 0;
+    for (struct lc_slice r; (r = lc_row_iter_next(it)).data; i++) assert_true(r.len == sizeof row && memcmp(r.data, &i, 4) == 0 && r.data[8] == 'a' && r.data[r.len - 1] == 'a');
+    assert_int_equal(i, N_TEXTS);
+    lc_row_iter_close(it);
+    lc_datastore_free(ds);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_past), cmocka_unit_test(test_retired), cmocka_unit_test(test_deletion_without_memory)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_past), cmocka_unit_test(test_retired), cmocka_unit_test(test_deletion_without_memory), cmocka_unit_test(test_undoing_without_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
