@@ -172,17 +172,19 @@ clients: ## the official clients that the end-to-end tests drive (cached)
 	@scripts/build-client.sh tests/clients/rust-more-2.14 build/clients/rust-more-2.14
 	@scripts/build-client.sh tests/clients/rust-more-2.10 build/clients/rust-more-2.10
 
-bench: all ## measure: the loads of bench/run.sh against a fresh server, one JSON line each
-	@$(MAKE) --no-print-directory loadgen
-	@$(CC) $(CFLAGS) bench/store.c $(LIBRARY) $(LIBS) -o build/bench-store
-	@$(CC) $(CFLAGS) bench/engine.c $(LIBRARY) $(LIBS) -o build/bench-engine
-	@$(CC) $(CFLAGS) bench/live.c $(LIBRARY) $(LIBS) -o build/bench-live
-	@$(CC) $(CFLAGS) bench/replay.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-replay
-	@$(CC) $(CFLAGS) bench/echo.c -o build/bench-echo
-	@$(CC) $(CFLAGS) bench/probe.c -o build/bench-probe -lpthread
-	@$(CC) $(CFLAGS) bench/httpload.c -o build/bench-httpload
-	@$(CC) $(CFLAGS) bench/snapshot.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-snapshot
-	@$(CC) $(CFLAGS) bench/host.c $(LIBRARY) $(WASMTIME_LIBRARY) $(LIBS) -o build/bench-host
+BENCHES := store engine live replay snapshot host
+BENCH_BINARIES := $(BENCHES:%=build/bench-%)
+$(BENCH_BINARIES): build/bench-%: bench/%.c $(LIBRARY)
+	@echo "cc $@"
+	@$(CC) $(CFLAGS) $< $(LIBRARY) $(if $(filter replay snapshot host,$*),$(WASMTIME_LIBRARY)) $(LIBS) -o $@
+build/bench-echo build/bench-probe build/bench-httpload: build/bench-%: bench/%.c
+	@mkdir -p build && $(CC) $(CFLAGS) $< -o $@ -lpthread
+
+benches: ## build what measures, without running it
+	@scripts/setup.sh
+	@$(MAKE) --no-print-directory $(BENCH_BINARIES) build/bench-echo build/bench-probe build/bench-httpload loadgen
+
+bench: all benches ## measure: the loads of bench/run.sh against a fresh server, one JSON line each
 	@scripts/build-module.sh modules/transfer $(MODULES)/transfer.wasm
 	@build/bench-engine
 	@build/bench-snapshot
