@@ -32,7 +32,7 @@ LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: fuzz crash-campaign sim simulator sim-campaign model-campaign storage-campaign planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
+.PHONY: fuzz crash-campaign sim simulator sim-campaign failure-campaign model-campaign storage-campaign planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -105,6 +105,11 @@ model-campaign: setup ## trees and transactions against naive models; MODEL_RUNS
 	@$(MAKE) --no-print-directory VARIANT=asan build/asan/tests/test_store build/asan/tests/test_order build/asan/tests/test_engine_model
 	@for seed in $$(seq $(MODEL_SEED) 1000000 $$(($(MODEL_SEED) + 1000000 * ($(MODEL_RUNS) - 1)))); do for t in store order engine_model; do \
 	  echo "STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t"; STEPS=$(MODEL_STEPS) SEED=$$seed build/asan/tests/test_$$t || exit 1; done; done
+
+FAILURES := db_failures db_recover wal_cases wal_snapshot engine_restore engine_model import
+failure-campaign: setup ## every allocation and every file call of publish, calls, snapshots, recovery, import failing in turn, none left out
+	@$(MAKE) --no-print-directory VARIANT=asan $(FAILURES:%=build/asan/tests/test_%)
+	@for t in $(FAILURES); do echo "EVERY_FAILURE=1 build/asan/tests/test_$$t"; EVERY_FAILURE=1 build/asan/tests/test_$$t || exit 1; done
 
 CRASH_SECONDS ?= 300
 SEED ?= $(shell date +%s)

@@ -43,6 +43,8 @@ static void on_rotated(void *ctx, uint64_t first_offset) {
 static enum lc_status append_payload(struct lc_db *db, struct lc_error *err) {
   if (!lc_buf_ok(&db->record)) return lc_fail(err, LC_NOMEM, "out of memory while encoding a log record");
   if (db->wal) {
+    enum lc_status st = lc_wal_reserve(db->wal, db->record.len, err);
+    if (st != LC_OK) return st;
     lc_wal_append(db->wal, lc_buf_slice(&db->record));
     lc_wal_submit(db->wal);
   }

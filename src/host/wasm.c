@@ -185,6 +185,7 @@ static enum lc_status start(struct lc_instance *inst, struct lc_buf *description
   for (uint32_t i = 0; i < m->n_preinits && st == LC_OK; i++) st = run_named(inst, m->preinits[i], err);
   if (st == LC_OK && m->has[EXPORT_SETUP]) {
     uint32_t sink = guest_sink(&inst->guest);
+    if (sink == 0) return lc_fail(err, LC_NOMEM, "out of memory");
     v[0].i32 = (int32_t)sink;
     st = call(inst, &inst->calls[EXPORT_SETUP], v, 1, err);
     if (st != LC_OK) return lc_fail_context(err, "wasm trap while calling \"__setup__\""), st;
@@ -196,6 +197,7 @@ static enum lc_status start(struct lc_instance *inst, struct lc_buf *description
   }
   if (st != LC_OK) return st;
   uint32_t sink = guest_sink(&inst->guest);
+  if (sink == 0) return lc_fail(err, LC_NOMEM, "out of memory"); /* else the module would seem to have written nothing */
   v[0].i32 = (int32_t)sink;
   st = call(inst, &inst->calls[EXPORT_DESCRIBE], v, 1, err);
   if (st != LC_OK) return lc_fail_context(err, "error getting module description"), st;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 #include "failing_fs.h"
+#include "failures.h"
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -17,15 +18,23 @@ static struct lc_slice programs[2]; /* the second: another program, the same tab
 static struct lc_hash hashes[2];
 
 static _Thread_local int64_t allocs_left = -1; /* of this thread, until one fails */
-static bool alloc_failed;
+static atomic_long all_allocs_left = -1;       /* of all threads together, but for what the test itself needs */
+static _Thread_local bool is_test;
+static atomic_bool alloc_failed;
 static bool may_fail(size_t n) {
   (void)n;
-  return allocs_left >= 0 && allocs_left-- == 0 ? (alloc_failed = true) : false;
+  bool fails = (allocs_left >= 0 && allocs_left-- == 0) || (!is_test && atomic_load(&all_allocs_left) >= 0 && atomic_fetch_sub(&all_allocs_left, 1) == 0);
+  if (fails) atomic_store(&alloc_failed, true);
+  return fails;
 }
 static void fail_alloc(int64_t n) {
-  if (n >= 0) alloc_failed = false;
+  if (n >= 0) atomic_store(&alloc_failed, false);
   allocs_left = n;
-  lc_alloc_may_fail = n >= 0 ? may_fail : NULL;
+  lc_alloc_may_fail = n >= 0 || atomic_load(&all_allocs_left) >= 0 ? may_fail : NULL;
+}
+static void fail_alloc_of_any(int64_t n) {
+  atomic_store(&all_allocs_left, n);
+  fail_alloc(-1);
 }
 /* What is expected to be complained about is not shown. */
 static void quiet(bool on) {
@@ -70,10 +79,12 @@ static struct lc_db *open_well(void) {
 }
 /* Runs fn with the baton. */
 static void with_baton(struct lc_db *db, void (*fn)(struct lc_db *, void *), void *arg) {
+  is_test = true;
   struct lc_db_batch *batch = lc_db_batch_new();
   struct lc_db_op *op = lc_db_batch_add(batch, LC_OP_FUNCTION, NULL);
   op->function = fn;
   op->arg = arg;
+  is_test = false;
   lc_db_submit(db, batch);
   while (lc_db_run(db)) {}
 }
@@ -84,7 +95,9 @@ static void run_add(struct lc_db *db, void *arg) {
   static const struct lc_connection_id conn = {{5}};
   struct lc_buf args = {0};
   struct lc_reducer_outcome out = {0};
+  is_test = true;
   lc_buf_bsatn_str(&args, "somebody with a name that fills segments");
+  is_test = false;
   fail_alloc(c->fail_at);
   if (!lc_db_failure(db)) lc_db_http_call(db, &caller, &conn, lc_slice_str("add"), lc_buf_slice(&args), &out);
   else out = (struct lc_reducer_outcome){.status = LC_REDUCER_FAILED_INTERNAL, .message = lc_slice_str(lc_db_failure(db))};
@@ -234,13 +247,11 @@ static void every_file_call(void **state) {
 
 /* ---- memory: of the thread that has the baton or opens; the writers of logs and snapshots have tests of their own ---- */
 
-static long step(long i) { return i < 60 ? i + 1 : i + 1 + i / 9; }
-
 static void every_allocation_of_publishing(void **state) {
   (void)state;
   int n_failed = 0;
   quiet(true);
-  for (long i = 0;; i = step(i)) {
+  for (long i = 0;; i = next_failure(i, 60, 9)) {
     struct lc_db *db;
     struct call c = {0};
     fresh_dir();
@@ -276,7 +287,7 @@ static void every_allocation_of_a_restart(void **state) {
   assert_int_equal(open_db(NULL, programs[0], &db), LC_OK);
   assert_true(add(db, 40, &c));
   lc_db_close(db);
-  for (long i = 0;; i = step(i)) {
+  for (long i = 0;; i = next_failure(i, 60, 9)) {
     fail_alloc(i);
     enum lc_status st = open_db(NULL, lc_slice(NULL, 0), &db);
     fail_alloc(-1);
@@ -339,7 +350,7 @@ static void every_allocation_of_an_update(void **state) {
   (void)state;
   int n_failed = 0;
   quiet(true);
-  for (long i = 0;; i = step(i)) {
+  for (long i = 0;; i = next_failure(i, 60, 9)) {
     struct lc_db *db;
     struct call c = {0};
     struct update u = {.fail_at = i};
@@ -376,6 +387,70 @@ static void every_allocation_of_an_update(void **state) {
   assert_true(n_failed > 5);
 }
 
+/* One allocation of a whole life fails, of whatever thread it is: publish, calls, snapshots, new segments and their compression, another program, calls, restart, close. A
+ * publish, a call, an exchange of the program may fail then, and nothing else: the log goes on, what was committed becomes durable and is there after the restart. */
+static void every_allocation_of_a_life(void **state) {
+  (void)state;
+  int n_refused = 0, n_unharmed = 0;
+  quiet(true);
+  for (long i = 0;; i = next_failure(i, 10, 9)) {
+    struct lc_db *db = NULL;
+    struct call c = {0};
+    struct update u = {.fail_at = -1};
+    uint32_t n_failed = 0;
+    fresh_dir();
+    atomic_store(&alloc_failed, false);
+    fail_alloc_of_any(i);
+    if (open_db(NULL, programs[0], &db) != LC_OK) {
+      n_failed++;
+      if (!alloc_failed || !strstr(err.text, "memory")) fail_msg("allocation %ld: %s", i, err.text);
+      if (open_db(NULL, programs[0], &db) != LC_OK) fail_msg("after allocation %ld: %s", i, err.text);
+    }
+    for (uint32_t k = 0; k < 24; k++) {
+      uint32_t had = c.n_added;
+      if (!add(db, 1, &c)) fail_msg("allocation %ld: %s", i, lc_db_failure(db));
+      if (c.n_added == had) n_failed++, assert_true(alloc_failed && c.text[0]);
+      if (k == 11) lc_db_request_snapshot(db);
+      if (k != 15) continue;
+      enum lc_status st = lc_db_load_program(db, programs[1], LC_PROGRAM_WASM, &u.module, &err);
+      if (st == LC_OK) {
+        with_baton(db, run_update, &u);
+        lc_module_unref(u.module);
+        st = u.status;
+        err = u.err;
+      } else u.status = st;
+      if (st != LC_OK) {
+        n_failed++;
+        if (!alloc_failed || !strstr(err.text, "memory")) fail_msg("allocation %ld: %d %s", i, (int)st, err.text);
+      }
+    }
+    assert_in_range(c.n_added, 23, 24);
+    lc_db_close(db);
+    if (open_db(NULL, lc_slice(NULL, 0), &db) != LC_OK) {
+      n_failed++;
+      if (!alloc_failed || !strstr(err.text, "memory")) fail_msg("allocation %ld: %s", i, err.text);
+      db = open_well();
+    }
+    fail_alloc_of_any(-1);
+    assert_in_range(n_failed, 0, alloc_failed); /* one, or something did without */
+    n_refused += n_failed == 1;
+    n_unharmed += alloc_failed && n_failed == 0;
+    struct seen s = look(db);
+    assert_int_equal(s.players, c.n_added);
+    assert_int_equal(s.program, u.status == LC_OK);
+    assert_true(add(db, 3, &c));
+    lc_db_close(db);
+    db = open_well();
+    assert_int_equal(look(db).players, s.players + 3);
+    lc_db_close(db);
+    remove_dir();
+    if (!alloc_failed) break;
+  }
+  quiet(false);
+  assert_true(n_refused > 20 && n_unharmed > 3);
+  print_message("%d refusals, %d that nobody noticed\n", n_refused, n_unharmed);
+}
+
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
   if (lc_host_init(&err) != LC_OK) return 1;
@@ -390,7 +465,7 @@ int main(void) {
   }
 #define TEST(f) cmocka_unit_test_setup(f, restore_handlers)
   const struct CMUnitTest tests[] = {TEST(every_file_call), TEST(every_allocation_of_publishing), TEST(every_allocation_of_a_restart), TEST(every_allocation_of_a_call),
-                                     TEST(every_allocation_of_an_update)};
+                                     TEST(every_allocation_of_an_update), TEST(every_allocation_of_a_life)};
   int rc = cmocka_run_group_tests(tests, NULL, NULL);
   lc_host_shutdown();
   return rc;

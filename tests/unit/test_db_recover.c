@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 #include "failing_fs.h"
+#include "failures.h"
 #include <unistd.h>
 
 static struct lc_error err;
@@ -583,7 +584,7 @@ static void test_lost_beginning(void **unused) {
 static void every_failure(bool memory) {
   int n_write = 0, n_read = 0;
   quiet(true);
-  for (long i = 0;; i += memory && i > 40 ? 17 : 1) {
+  for (long i = 0;; i = memory ? next_failure(i, 40, 9) : i + 1) {
     seed = 5;
     struct site s = create(failing_fs(), 2000);
     fs_errno = i % 2 ? ENOSPC : EIO;
@@ -627,7 +628,7 @@ static void every_failure(bool memory) {
   work(&s, 5);
   struct state want = state_of(s.ds);
   shut(&s);
-  for (long i = 0;; i += memory && i > 40 ? 17 : 1) {
+  for (long i = 0;; i = memory ? next_failure(i, 40, 9) : i + 1) {
     s.fs = failing_fs();
     alloc_failed = false;
     assert_int_equal(open_log(&s, 2000), LC_OK);

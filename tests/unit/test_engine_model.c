@@ -13,6 +13,7 @@ static const char *error_text(void);
 #define CHECK(x) do { if (!(x)) fail_msg("%s (%s:%d; step %lu; SEED=%lu STEPS=1 repeats it): %s", #x, __FILE__, __LINE__, done, world_seed, error_text()); } while (0)
 #include "engine_model.h"
 #include "engine_copy.h"
+#include "failures.h"
 
 static struct lc_error err;
 static const char *error_text(void) { return err.text; }
@@ -694,7 +695,7 @@ static void test_memory_of_migrations(void **unused) {
   lc_tx_commit(tx, &delta);
   lc_tx_delta_release(ds, delta);
   bool ended = false;
-  for (int64_t n = 0; !ended; n += 1 + n / 40) {
+  for (long n = 0; !ended; n = next_failure(n, 40, 40)) {
     CHECK(n < 100000);
     tx = lc_tx_begin(ds);
     fail_after = n;

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 #include "engine_copy.h"
+#include "failures.h"
 
 static struct lc_error err;
 static const struct lc_module_facts facts = {.program_bytes = {(const uint8_t *)"program", 7}};
@@ -287,7 +288,7 @@ static void test_memory(void **state) {
   lc_read_view_close(&view);
   for (uint32_t i = 0; i < d.n; i++)
     if (d.b[i].table_id >= LC_FIRST_USER_ID) copy_reverse_rows(&d.b[i]); /* so that sorting begins */
-  for (int64_t n = 0; !done; n += 1 + n / 60) {
+  for (long n = 0; !done; n = next_failure(n, 60, 60)) {
     struct lc_datastore *ds;
     struct lc_restore *r = NULL;
     assert_int_equal(lc_datastore_new(&lc_env_system, &ds, &err), LC_OK);
@@ -298,7 +299,7 @@ static void test_memory(void **state) {
     else lc_datastore_restore_abort(r);
     done = fail_after >= 0;
     fail_after = -1;
-    if (st != (done ? LC_OK : LC_NOMEM)) fail_msg("allocation %lld: %d %s", (long long)n, st, err.text);
+    if (st != (done ? LC_OK : LC_NOMEM)) fail_msg("allocation %ld: %d %s", n, st, err.text);
     if (done) expect_same(w.ds, ds, false);
     lc_datastore_free(ds);
   }

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 #include "failing_fs.h"
+#include "failures.h"
 #include <dirent.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -87,7 +88,7 @@ static void no_bad(void *ctx, bool is_bad, const char *text) {
 static void every_failure(bool memory) {
   uint64_t sum = sum_of_source();
   int n_failed = 0;
-  for (long i = 0;; i += memory && i > 40 ? i / 5 : 1) {
+  for (long i = 0;; i = memory ? next_failure(i, 40, 5) : i + 1) {
     struct lc_fs fs = failing_fs();
     struct lc_identity id;
     char command[128];
