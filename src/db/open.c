@@ -74,7 +74,7 @@ static enum lc_status open_wal(struct lc_db *db, struct lc_error *err) {
   if (rc != 0) lc_fail(err, LC_IO, "cannot sync folder %s: %s", parent, strerror(-rc));
   lc_free(parent);
   if (rc != 0) return LC_IO;
-  struct lc_wal_options w = {.max_segment_bytes = o->max_segment_bytes, .backlog_bytes = o->backlog_bytes, .ctx = db, .durable = on_durable, .failed = on_log_failed, .rotated = on_rotated};
+  struct lc_wal_options w = {.max_segment_bytes = o->max_segment_bytes, .backlog_bytes = o->backlog_bytes, .accept_lost_transactions = o->accept_lost_transactions, .ctx = db, .durable = on_durable, .failed = on_log_failed, .rotated = on_rotated};
   enum lc_status st = lc_wal_open(fs, db->dir, &w, &db->wal, err);
   db->files = (struct lc_db_files){.env = o->env, .fs = fs, .dir = db->dir, .wal = db->wal, .database = o->database_identity, .retain_all = o->retain_all,
                                    .accept_lost_transactions = o->accept_lost_transactions};

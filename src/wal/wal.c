@@ -167,8 +167,22 @@ static enum lc_status epoch_before(const struct lc_wal *w, uint32_t at, uint64_t
   return st;
 }
 
-/* Finds the end of the newest segment, from the last index entry that holds on, cutting a torn tail. */
-static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
+/* A snapshot gets its name when the log is durable up to its transaction: a bad commit that is not behind the newest one is damage, and what is left of it is not to be cut off. */
+static enum lc_status refuse_before_snapshot(const struct lc_wal *w, const char *dir, const struct wal_reader *r, uint64_t offset, const char *why, struct lc_error *err) {
+  uint64_t *snapshots;
+  uint32_t n;
+  enum lc_status st = lc_snapfile_list(w->fs, dir, &snapshots, &n, err);
+  if (st != LC_OK) return st;
+  if (n && snapshots[n - 1] >= offset)
+    st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; %s/snapshots/%020llu.snapshot holds transaction %llu, which was durable then, so this is damage and not a torn tail. "
+                 "Bring the segment back from a copy, or start with --accept-lost-transactions to go on from where the log ends", r->path, (unsigned long long)r->at, (unsigned long long)offset, why, dir,
+                 (unsigned long long)snapshots[n - 1], (unsigned long long)snapshots[n - 1]);
+  lc_free(snapshots);
+  return st;
+}
+
+/* Finds the end of the newest segment, from the last index entry that holds on, cutting a torn tail. dir: the replica's. */
+static enum lc_status open_newest(struct lc_wal *w, const char *dir, struct lc_error *err) {
   uint32_t n_empty = 0;
   uint64_t must_reach = 0; /* a segment that begins there was made, so all before it was durable */
   while (w->n_segments) {
@@ -205,7 +219,8 @@ static enum lc_status open_newest(struct lc_wal *w, struct lc_error *err) {
       if (is_packed || r.header_bytes != WAL_COMMIT_HEADER_BYTES) /* such are not appended to; or a bit of the version in the header has flipped */
         st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
       else if (wal_intact_commit_behind(&r, s.expected, s.epoch, &intact_at) && !wal_lacks_a_sector(&r, intact_at)) st = lc_fail(err, LC_CORRUPT, "%s: commit at byte position %llu (offset %llu): %s; intact commits follow it, so this is damage and not a torn tail", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
-      else lc_log(LC_LOG_WARN, "%s: torn tail cut off at byte %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
+      else if (w->options.accept_lost_transactions || (st = refuse_before_snapshot(w, dir, &r, s.expected, why, err)) == LC_OK)
+        lc_log(LC_LOG_WARN, "%s: torn tail cut off at byte %llu (offset %llu): %s", r.path, (unsigned long long)r.at, (unsigned long long)s.expected, why);
     }
     if (st == LC_OK) {
       w->next_offset = s.expected;
@@ -263,7 +278,7 @@ enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct
   if (st == LC_OK && w->failed) st = lc_fail(err, LC_NOMEM, "out of memory");
   if (w->n_segments > 1) qsort(w->segments, w->n_segments, sizeof *w->segments, by_number);
   if (st == LC_OK) remove_parts(w);
-  if (st == LC_OK) st = open_newest(w, err);
+  if (st == LC_OK) st = open_newest(w, dir, err);
   if (st == LC_OK && w->fd >= 0 && (rc = fs->sync_dir(fs->ctx, w->dir)) != 0) st = wal_io_error(err, "sync folder", w->dir, rc); /* whoever made it may have failed to */
   if (st == LC_OK && w->fd < 0 && (rc = create_segment(w, w->next_offset)) != 0) st = wal_io_error(err, "create a segment in", w->dir, rc);
   if (st == LC_OK && (rc = fs->sync_dir(fs->ctx, dir)) != 0) st = wal_io_error(err, "sync folder", dir, rc);

@@ -30,6 +30,7 @@ struct lc_wal;
 struct lc_wal_options {
   uint64_t max_segment_bytes;                            /* 0: 1 GiB */
   size_t backlog_bytes;                                  /* unwritten bytes beyond which lc_wal_submit waits; 0: 64 MiB */
+  bool accept_lost_transactions;                         /* cut off a damaged end also where a snapshot shows that it was durable */
   bool by_hand;                                          /* no thread writes: lc_wal_step does (simulator) */
   void *ctx;
   void (*durable)(void *ctx, uint64_t durable_end);      /* writer thread, after each sync; may be NULL */
@@ -38,7 +39,7 @@ struct lc_wal_options {
 };
 
 /* Opens or creates DIR/clog and takes DIR/db.lock. A torn tail of the newest segment is cut off; damage anywhere else is refused
- * (LC_CORRUPT: file, position, what was expected and found). LC_CONFLICT: another process has the lock. fs is borrowed. */
+ * (LC_CORRUPT: file, position, what was expected and found), and so is a torn end that a snapshot of DIR/snapshots shows to have been durable. LC_CONFLICT: another process has the lock. fs is borrowed. */
 enum lc_status lc_wal_open(const struct lc_fs *fs, const char *dir, const struct lc_wal_options *options, struct lc_wal **out, struct lc_error *err);
 void lc_wal_end_place(const struct lc_wal *wal, char *out, size_t size);   /* "FILE at byte N" where the next commit goes, cut at size */
 uint64_t lc_wal_first_offset(const struct lc_wal *wal);                /* where the log begins; before anything is appended */

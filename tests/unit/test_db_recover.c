@@ -467,6 +467,39 @@ static void spit(const char *path, const void *bytes, size_t n) {
   assert_int_equal(fwrite(bytes, 1, n, f), n);
   fclose(f);
 }
+/* A damaged end that a snapshot shows to have been durable is no torn tail: nothing is cut off, however often it is opened, unless that is asked for. */
+static void test_damaged_end_before_a_snapshot(void **unused) {
+  (void)unused;
+  struct lc_wal_options accept = {.accept_lost_transactions = true};
+  struct site s = create(lc_fs_posix, 0);
+  work(&s, 20);
+  struct state before = state_of(s.ds);
+  assert_true(lc_wal_wait_durable(s.wal, s.next));
+  uint64_t end = s.next;
+  long at = file_bytes(segment(0));
+  while (s.next == end) work(&s, 1);
+  assert_int_equal(s.next, end + 1);
+  assert_int_equal(snapshot(&s), LC_OK);
+  shut(&s);
+  long size = file_bytes(segment(0));
+  flip_byte(segment(0), at + 30, 1);
+  for (int i = 0; i < 2; i++) {
+    char place[64];
+    snprintf(place, sizeof place, "at byte position %ld (offset %llu): checksum mismatch", at, (unsigned long long)end);
+    assert_int_equal(reopen(&s, 0), LC_CORRUPT);
+    if (!strstr(err.text, segment(0)) || !strstr(err.text, place) || !strstr(err.text, "not a torn tail") || !strstr(err.text, "--accept-lost-transactions")) fail_msg("%s", err.text);
+    assert_int_equal(file_bytes(segment(0)), size);
+    shut(&s);
+  }
+  quiet(true);
+  assert_int_equal(lc_wal_open(&s.fs, dir, &accept, &s.wal, &err), LC_OK);
+  s.files = (struct lc_db_files){.env = &lc_env_system, .fs = &s.fs, .dir = dir, .wal = s.wal, .database = facts.database, .accept_lost_transactions = true};
+  assert_int_equal(lc_db_recover(&s.files, &s.ds, &s.next, &err), LC_OK);
+  quiet(false);
+  assert_int_equal(s.next, end);
+  expect_state(s.ds, before);
+  shut(&s);
+}
 /* Recovery gives this state, and a second one the same again. */
 static void expect_twice(struct state want, uint64_t next) {
   for (int i = 0; i < 2; i++) {
@@ -662,7 +695,7 @@ static void test_every_allocation(void **unused) { (void)unused, every_failure(t
 int main(void) {
   lc_log_threshold = LC_LOG_ERROR;
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-  const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_sequences), TEST(test_damaged_snapshots), TEST(test_retention), TEST(test_retention_checks), TEST(test_lost_and_foreign), TEST(test_torn_ends), TEST(test_lost_beginning),
+  const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_sequences), TEST(test_damaged_snapshots), TEST(test_retention), TEST(test_retention_checks), TEST(test_lost_and_foreign), TEST(test_torn_ends), TEST(test_damaged_end_before_a_snapshot), TEST(test_lost_beginning),
                                      TEST(test_every_file_call), TEST(test_every_allocation)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
