@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The loads of the table in bench/RESULTS.md against a fresh server: bench/run.sh [NAME…] (default: all). One JSON line each.
-# REPEAT=N runs each load N times. WASM=FILE measures another module with the same reducers. SERVER=URL PID=N runs them against a server that is there already, with the module published as `bench`.
+# REPEAT=N runs each load N times. WASM=FILE measures another module with the same reducers, also a bundle (*.js). SERVER=URL PID=N runs them against a server that is there already, with the module published as `bench`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${SECONDS_EACH:-10}
@@ -17,7 +17,7 @@ if [ -z "${SERVER:-}" ]; then
     exit 1
   fi
   SERVER=http://$(sed -n 's/.*listening on //p' "$dir/log" | head -1)
-  curl -sf -X PUT --data-binary @"$wasm" "$SERVER/v1/database/bench" >/dev/null
+  curl -sf -X PUT --data-binary @"$wasm" "$SERVER/v1/database/bench$([[ $wasm != *.js ]] || echo "?host_type=Js")" >/dev/null
 fi
 run() { # name, options…
   local name=$1; shift

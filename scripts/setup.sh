@@ -67,3 +67,22 @@ if [ ! -d "$dir" ]; then
   mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
   rm -rf "$work/target"
 fi
+# V8, as the distribution's libnode has it. Its package would take the place of a Node that is installed, so that it is unpacked beside; what it needs is installed.
+dir=$("$top/scripts/node-dir.sh")
+[ -e "$dir/lib/libnode.so" ] || one_at_a_time
+if [ ! -e "$dir/lib/libnode.so" ]; then
+  sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  node=$(apt-cache depends libnode-dev 2>/dev/null | sed -n 's/^ *Depends: \(libnode[0-9]*\)$/\1/p')
+  [ -n "$node" ] || { $sudo apt-get update -qq; node=$(apt-cache depends libnode-dev | sed -n 's/^ *Depends: \(libnode[0-9]*\)$/\1/p'); }
+  echo "setup: fetching $node (V8)"
+  needs=$(apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces "$node" | sed -n 's/^ *Depends: \([a-z0-9.+-]*\)$/\1/p')
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $needs >/dev/null
+  work="$cache/work/node"; rm -rf "$work"; mkdir -p "$work"
+  (cd "$work" && apt-get -o APT::Sandbox::User=root download -qq libnode-dev "$node" >/dev/null && for p in *.deb; do dpkg -x "$p" root; done)
+  part="$dir.part.$$"; rm -rf "$part"; mkdir -p "$part/lib"
+  cp "$work"/root/usr/lib/*/libnode.so.* "$part/lib/"
+  ln -s "$(cd "$part/lib" && ls libnode.so.*)" "$part/lib/libnode.so"
+  cp -r "$work/root/usr/include/node" "$part/include"
+  mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
+  rm -rf "$work"
+fi

@@ -99,8 +99,14 @@ void module_log_record(struct module_log *log, const struct lc_module_log_record
   if (rec->level == 101) {
     lc_buf_str(b, ",\"trace\":[");
     for (uint32_t i = 0; i < rec->n_frames; i++) {
-      lc_buf_str(b, i ? ",{\"func_name\":" : "{\"func_name\":");
-      lc_json_escape(b, rec->frames[i]);
+      lc_buf_str(b, i ? ",{" : "{");
+      if (rec->frames[i].module.len) {
+        lc_buf_str(b, "\"module_name\":");
+        lc_json_escape(b, rec->frames[i].module);
+        lc_buf_str(b, ",");
+      }
+      lc_buf_str(b, "\"func_name\":");
+      lc_json_escape(b, rec->frames[i].function);
       lc_buf_str(b, "}");
     }
     lc_buf_str(b, "]");

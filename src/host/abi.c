@@ -99,6 +99,14 @@ static struct abi_source *find_source(struct guest *g, uint32_t id) {
   return NULL;
 }
 
+struct lc_slice guest_take_source(struct guest *g, uint32_t id) {
+  struct abi_source *s = find_source(g, id);
+  if (!s) return lc_slice(NULL, 0);
+  s->open = false;
+  if (s - g->sources < g->free_source) g->free_source = (uint32_t)(s - g->sources);
+  return lc_slice(s->data + s->at, s->len - s->at);
+}
+
 uint32_t guest_sink(struct guest *g) {
   if (g->n_sinks == g->cap_sinks) {
     uint32_t cap = g->cap_sinks ? g->cap_sinks * 2 : 4;
@@ -474,8 +482,22 @@ static struct lc_slice lossy(struct guest *g, uint32_t p, uint32_t n) {
   return lc_slice(g->text.data + start, g->text.len - start);
 }
 
+/* frames: two texts with their NULs each. */
+static void log_with_frames(struct guest *g, struct lc_module_log_record *rec, struct lc_slice frames) {
+  enum { max_frames = 64 };
+  struct lc_trace_frame list[max_frames];
+  const char *at = (const char *)frames.data, *end = at + frames.len;
+  while (frames.len && at < end && rec->n_frames < max_frames) {
+    struct lc_slice module = lc_slice_str(at), function = lc_slice_str(at + module.len + 1);
+    list[rec->n_frames++] = (struct lc_trace_frame){module, function};
+    at += module.len + function.len + 2;
+  }
+  rec->frames = list;
+  g->env->log(g->env->ctx, rec);
+}
+
 static bool call_console_log(struct guest *g, union abi_value *v) {
-  enum { panic_level = 101, max_frames = 64 };
+  enum { panic_level = 101 };
   const struct lc_env *env = g->env->env;
   g->refresh(g);
   lc_buf_clear(&g->text);
@@ -495,20 +517,18 @@ static bool call_console_log(struct guest *g, union abi_value *v) {
                                      .message = message,
                                      .has_line = v[5].u32 != UINT32_MAX,
                                      .line = v[5].u32};
-  struct lc_buf names = {0};
-  struct lc_slice frames[max_frames];
-  if (level == panic_level && g->backtrace) {
-    g->backtrace(g, &names);
-    for (size_t i = 0; i < names.len && rec.n_frames < max_frames;) {
-      size_t n = strlen((const char *)names.data + i);
-      frames[rec.n_frames++] = lc_slice(names.data + i, n);
-      i += n + 1;
-    }
-    rec.frames = frames;
-  }
-  g->env->log(g->env->ctx, &rec);
-  lc_buf_free(&names);
+  struct lc_buf frames = {0};
+  if (level == panic_level && g->backtrace) g->backtrace(g, &frames);
+  log_with_frames(g, &rec, lc_buf_slice(&frames));
+  lc_buf_free(&frames);
   return true;
+}
+
+void guest_log_panic(struct guest *g, struct lc_slice message, struct lc_slice filename, uint32_t line, struct lc_slice frames) {
+  const struct lc_env *env = g->env->env;
+  struct lc_module_log_record rec = {.level = 101, .ts_us = env->now_us(env->ctx), .function = g->function_name, .message = message, .has_line = line != 0, .line = line};
+  if (filename.len) rec.filename = filename;
+  if (g->env->log) log_with_frames(g, &rec, frames);
 }
 
 /* Text in quotes, as Rust's {:?} shows it (spec/02 §5.7). */

@@ -13,11 +13,12 @@ struct lc_instance;
 enum { LC_PROGRAM_WASM = 0, LC_PROGRAM_JS = 1 };
 
 /* One record for the module log (spec/02 §5.7); strings borrowed for the duration of the call. len 0 = absent where marked. */
+struct lc_trace_frame { struct lc_slice module, function; }; /* module: where the function is, as FILE:LINE:COLUMN; may be absent */
 struct lc_module_log_record {
   uint8_t level; /* 0 error, 1 warn, 2 info, 3 debug, 4 trace, 101 panic */
   int64_t ts_us; struct lc_slice target, filename, function, message; /* target, filename, function may be absent */
   bool has_line; uint32_t line;
-  uint32_t n_frames; const struct lc_slice *frames; /* panic backtrace: function names */
+  uint32_t n_frames; const struct lc_trace_frame *frames; /* panic backtrace, innermost first */
 };
 
 /* What an instance may reach while it runs. The owner fills it once per instance and sets tx before each call that has a transaction.

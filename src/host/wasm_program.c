@@ -1,28 +1,15 @@
-/* Owns: the engine of the process and programs on it: compiling or taking from the cache, checks of imports and exports, modules (spec/02 §1, §2, §9).
+/* Owns: Wasmtime's engine of the process and programs on it: compiling or taking from the cache, checks of imports and exports (spec/02 §1, §2, §9).
  *
  * One engine, with a ticker thread that advances its epoch every TICK_MS; a call's deadline in ticks is its time budget. The linker holding every
  * ABI function is shared and immutable after start. A module is immutable once loaded.
- *
- * The code cache: one file per program and way of compiling, NAME = hex of the program's hash, Wasmtime's version, `n` where instructions are counted.
- * It starts with a mark and the BLAKE3 of the rest; what does not check out, or was compiled for another processor, is compiled anew. Files of the
- * cache are written beside and renamed; it keeps the CACHE_MAX_FILES used last. Whoever can write there can run code in the server.
  */
 #include "wasm_internal.h"
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
-
-enum { CACHE_MAX_FILES = 256, CACHE_HEAD_BYTES = 40, CACHE_PATH_BYTES = 4096 };
-static const char cache_mark[8] = "LCcode1\n";
 
 struct wasm_host wasm_host;
 static struct lc_host_options options;
-static char options_dir[CACHE_PATH_BYTES];
 
 /* ---- engine ---- */
 
@@ -59,8 +46,7 @@ enum lc_status host_fail_error(struct lc_error *err, enum lc_status status, wasm
 
 void lc_host_configure(const struct lc_host_options *o) {
   options = *o;
-  options.code_cache_dir = NULL;
-  if (o->code_cache_dir && strlen(o->code_cache_dir) < sizeof options_dir - 160) options.code_cache_dir = strcpy(options_dir, o->code_cache_dir);
+  code_cache_set_dir(o->code_cache_dir);
 }
 
 static const uint8_t trap_program[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 't', 0, 0, 10, 5, 1, 3, 0, 0, 11}; /* wasm_host.trap_code */
@@ -97,7 +83,10 @@ enum lc_status lc_host_init(struct lc_error *err) {
   return LC_OK;
 }
 
+uint64_t host_ticks(void) { return atomic_load_explicit(&wasm_host.ticks, memory_order_relaxed); }
+
 void lc_host_shutdown(void) {
+  js_host_shutdown();
   if (!wasm_host.engine) return;
   atomic_store(&wasm_host.stop, true);
   pthread_join(wasm_host.ticker, NULL);
@@ -167,7 +156,6 @@ static bool functype_is(const wasm_functype_t *type, const char *params, const c
 
 struct export_rule { const char *kind, *params, *results; bool required; };
 #define CALL_PARAMS "iIIIIIIIii"
-const char *const host_export_names[N_EXPORTS] = {"__call_reducer__", "__describe_module__", "__setup__", "__call_procedure__", "__call_view__", "__call_view_anon__", "__call_http_handler__"};
 static const struct export_rule export_rules[] = { /* as host_export_names, in the order of checking */
     [EXPORT_REDUCER] = {"call_reducer", CALL_PARAMS, "i", true},   [EXPORT_DESCRIBE] = {"describe_module", "i", "", true}, [EXPORT_SETUP] = {"setup", "i", "i", false},
     [EXPORT_PROCEDURE] = {NULL, CALL_PARAMS, "i", false},          [EXPORT_VIEW] = {NULL, "iIIIIii", "i", false},          [EXPORT_VIEW_ANON] = {NULL, "iii", "i", false},
@@ -197,7 +185,7 @@ static enum lc_status check_function(const wasm_externtype_t *type, const char *
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static enum lc_status check_exports(struct lc_module *m, struct lc_error *err) {
+static enum lc_status check_exports(struct wasm_module *m, struct lc_error *err) {
   static const struct export_rule preinit_rule = {"preinit", "", "", false};
   wasm_exporttype_vec_t exports;
   enum lc_status st = LC_OK;
@@ -207,12 +195,12 @@ static enum lc_status check_exports(struct lc_module *m, struct lc_error *err) {
   for (int i = 0; i < EXPORT_HTTP_HANDLER && st == LC_OK; i++) {
     const struct export_rule *rule = &export_rules[i];
     t = find_export(&exports, host_export_names[i]);
-    m->has[i] = t != NULL;
+    m->base.has[i] = t != NULL;
     if (!t && rule->required) st = lc_fail(err, LC_INVALID, "there should be a function called \"%s\" but it does not exist", host_export_names[i]);
     else if (t) st = check_function(t, host_export_names[i], rule, err);
   }
   t = find_export(&exports, host_export_names[EXPORT_HTTP_HANDLER]);
-  m->has[EXPORT_HTTP_HANDLER] = t != NULL;
+  m->base.has[EXPORT_HTTP_HANDLER] = t != NULL;
   if (st == LC_OK && t) {
     const wasm_functype_t *f = wasm_externtype_as_functype_const(t);
     m->handler_has_sender = f && functype_is(f, handler_params, "i");
@@ -251,147 +239,60 @@ static bool has_start_section(struct lc_slice program) {
   return false;
 }
 
-/* ---- cache of compiled programs ---- */
-
-static void cache_path(const struct lc_hash *program, char out[CACHE_PATH_BYTES]) {
-  char hex[65];
-  lc_hex_encode(program->bytes, sizeof program->bytes, hex);
-  snprintf(out, CACHE_PATH_BYTES, "%s/%s-%s%s", options.code_cache_dir, hex, WASMTIME_VERSION, wasm_host.count_instructions ? "-n" : "");
-}
-
-/* Whole file appended to out; false if there is none that can be read. */
-static bool read_file(const char *path, struct lc_buf *out) {
-  struct stat st;
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  bool ok = fd >= 0 && fstat(fd, &st) == 0 && st.st_size > CACHE_HEAD_BYTES && lc_buf_reserve(out, (size_t)st.st_size);
-  while (ok && out->len < (size_t)st.st_size) {
-    ssize_t n = read(fd, out->data + out->len, (size_t)st.st_size - out->len);
-    ok = n > 0;
-    if (ok) out->len += (size_t)n;
-  }
-  if (ok) futimens(fd, (const struct timespec[2]){{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_NOW}}); /* used last */
-  if (fd >= 0) close(fd);
-  return ok;
-}
-
-static wasmtime_module_t *cache_get(const struct lc_hash *program) {
-  char path[CACHE_PATH_BYTES];
-  struct lc_buf file = {0};
-  wasmtime_module_t *code = NULL;
-  uint8_t digest[32];
-  if (!options.code_cache_dir) return NULL;
-  cache_path(program, path);
-  if (read_file(path, &file)) {
-    lc_blake3(lc_slice(file.data + CACHE_HEAD_BYTES, file.len - CACHE_HEAD_BYTES), digest);
-    wasmtime_error_t *e = NULL;
-    bool good = memcmp(file.data, cache_mark, sizeof cache_mark) == 0 && memcmp(file.data + sizeof cache_mark, digest, sizeof digest) == 0;
-    if (good) e = wasmtime_module_deserialize(wasm_host.engine, file.data + CACHE_HEAD_BYTES, file.len - CACHE_HEAD_BYTES, &code);
-    if (e) wasmtime_error_delete(e); /* compiled for another processor */
-    if (!good || e) {
-      code = NULL;
-      unlink(path);
-    }
-  }
-  lc_buf_free(&file);
-  return code;
-}
-
-struct cache_file { char name[128]; struct timespec used; };
-static int by_use(const void *a, const void *b) {
-  const struct cache_file *x = a, *y = b;
-  return x->used.tv_sec != y->used.tv_sec ? (x->used.tv_sec < y->used.tv_sec ? -1 : 1) : x->used.tv_nsec < y->used.tv_nsec ? -1 : x->used.tv_nsec > y->used.tv_nsec;
-}
-/* Removes those used longest ago when there are too many. */
-static void cache_trim(void) {
-  struct cache_file *files = lc_alloc_zero(2 * CACHE_MAX_FILES, sizeof *files);
-  DIR *dir = files ? opendir(options.code_cache_dir) : NULL;
-  size_t n = 0;
-  struct stat st;
-  for (struct dirent *e; dir && n < 2 * CACHE_MAX_FILES && (e = readdir(dir));) {
-    if (e->d_name[0] == '.' || strlen(e->d_name) >= sizeof files->name || fstatat(dirfd(dir), e->d_name, &st, 0) != 0) continue;
-    memcpy(files[n].name, e->d_name, strlen(e->d_name) + 1);
-    files[n++].used = st.st_mtim;
-  }
-  if (n > CACHE_MAX_FILES) qsort(files, n, sizeof *files, by_use);
-  for (size_t i = 0; n > CACHE_MAX_FILES && i < n - CACHE_MAX_FILES; i++) unlinkat(dirfd(dir), files[i].name, 0);
-  if (dir) closedir(dir);
-  lc_free(files);
-}
-
-/* A cache that cannot be written is a slower start, no more. */
-static void cache_put(const struct lc_hash *program, const wasmtime_module_t *code) {
-  char path[CACHE_PATH_BYTES], temporary[CACHE_PATH_BYTES + 16];
-  uint8_t head[CACHE_HEAD_BYTES];
-  wasm_byte_vec_t bytes;
-  if (!options.code_cache_dir || (mkdir(options.code_cache_dir, 0700) != 0 && errno != EEXIST)) return;
-  wasmtime_error_t *e = wasmtime_module_serialize(code, &bytes);
-  if (e) {
-    wasmtime_error_delete(e);
-    return;
-  }
-  memcpy(head, cache_mark, sizeof cache_mark);
-  lc_blake3(lc_slice((const uint8_t *)bytes.data, bytes.size), head + sizeof cache_mark);
-  cache_path(program, path);
-  snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-  int fd = mkostemp(temporary, O_CLOEXEC);
-  bool ok = fd >= 0 && write(fd, head, sizeof head) == (ssize_t)sizeof head;
-  for (size_t at = 0; ok && at < bytes.size;) {
-    ssize_t n = write(fd, bytes.data + at, bytes.size - at);
-    ok = n > 0;
-    if (ok) at += (size_t)n;
-  }
-  if (fd >= 0) close(fd);
-  if (fd >= 0 && (!ok || rename(temporary, path) != 0)) unlink(temporary);
-  wasm_byte_vec_delete(&bytes);
-  cache_trim();
-}
-
 /* ---- modules ---- */
 
-enum lc_status lc_module_load(struct lc_slice program, uint8_t program_kind, const struct lc_host_limits *limits, const struct lc_host_env *env, struct lc_module **out, struct lc_error *err) {
-  if (program_kind != LC_PROGRAM_WASM) return lc_fail(err, LC_UNSUPPORTED, "JavaScript modules are not supported by this build");
-  if (program.len > MAX_PROGRAM_BYTES) return lc_fail(err, LC_LIMIT, "module of %zu bytes exceeds the limit of %d", program.len, MAX_PROGRAM_BYTES);
-  enum lc_status st = lc_host_init(err);
-  if (st != LC_OK) return st;
-  struct lc_module *m = lc_alloc_zero(1, sizeof *m);
+static const char *cache_suffix(void) { return wasm_host.count_instructions ? WASMTIME_VERSION "-n" : WASMTIME_VERSION; }
+
+/* A program in the cache passed the checks of its bytes before. */
+static wasmtime_module_t *cached_code(const struct lc_hash *program) {
+  struct lc_buf code = {0};
+  wasmtime_module_t *module = NULL;
+  if (code_cache_get(program, cache_suffix(), &code)) {
+    wasmtime_error_t *e = wasmtime_module_deserialize(wasm_host.engine, code.data, code.len, &module);
+    if (e) { /* compiled for another processor */
+      wasmtime_error_delete(e);
+      module = NULL;
+      code_cache_drop(program, cache_suffix());
+    }
+  }
+  lc_buf_free(&code);
+  return module;
+}
+
+enum lc_status wasm_module_compile(struct lc_slice program, const struct lc_host_limits *limits, struct lc_module **out, struct lc_error *err) {
+  struct wasm_module *m = (struct wasm_module *)host_module_alloc(sizeof *m, &wasm_binding, program, limits);
   if (!m) return lc_fail(err, LC_NOMEM, "out of memory");
-  atomic_init(&m->refs, 1);
-  if (limits) m->limits = *limits;
-  lc_keccak256(program, m->hash.bytes);
+  enum lc_status st = LC_OK;
   wasmtime_error_t *e = NULL;
-  bool cached = (m->code = cache_get(&m->hash)) != NULL; /* such a program passed the checks of its bytes before */
-  if (!cached && (e = wasmtime_module_new(wasm_host.engine, program.data, program.len, &m->code))) st = host_fail_error(err, LC_INVALID, e);
+  m->from_cache = (m->code = cached_code(&m->base.hash)) != NULL;
+  if (!m->from_cache && (e = wasmtime_module_new(wasm_host.engine, program.data, program.len, &m->code))) st = host_fail_error(err, LC_INVALID, e);
   if (st == LC_OK) st = check_imports(m->code, err);
   if (st == LC_OK) st = check_exports(m, err);
   if (st == LC_OK && has_start_section(program)) st = lc_fail(err, LC_INVALID, "wasm trap: all fuel consumed by WebAssembly");
   if (st == LC_OK && (e = wasmtime_linker_instantiate_pre(wasm_host.linker, m->code, &m->pre))) st = host_fail_error(err, LC_INVALID, e);
-  struct lc_buf description = {0};
-  struct lc_host_env describe_env = {.env = env->env, .ctx = env->ctx, .log = env->log, .database_identity = env->database_identity}; /* there is no database yet */
-  struct lc_instance *first = NULL;
-  if (st == LC_OK) st = host_instance_new(m, &describe_env, &first, &description, err);
-  lc_instance_free(first);
-  if (st == LC_OK) st = lc_buf_ok(&description) ? lc_module_def_decode(lc_buf_slice(&description), &m->def, err) : lc_fail(err, LC_NOMEM, "out of memory");
-  lc_buf_free(&description);
-  if (st != LC_OK) {
-    lc_module_unref(m);
-    return st;
-  }
-  if (!cached) cache_put(&m->hash, m->code);
-  *out = m;
-  return LC_OK;
+  if (st == LC_OK) *out = &m->base;
+  else lc_module_unref(&m->base);
+  return st;
 }
 
-struct lc_module *lc_module_ref(struct lc_module *m) {
-  atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
-  return m;
+void wasm_module_loaded(struct lc_module *base, struct lc_instance *first) {
+  struct wasm_module *m = (struct wasm_module *)base;
+  wasm_byte_vec_t bytes;
+  (void)first;
+  if (m->from_cache) return;
+  wasmtime_error_t *e = wasmtime_module_serialize(m->code, &bytes);
+  if (e) {
+    wasmtime_error_delete(e);
+    return;
+  }
+  code_cache_put(&base->hash, cache_suffix(), lc_slice((const uint8_t *)bytes.data, bytes.size));
+  wasm_byte_vec_delete(&bytes);
 }
-void lc_module_unref(struct lc_module *m) {
-  if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1) return;
+
+void wasm_module_free(struct lc_module *base) {
+  struct wasm_module *m = (struct wasm_module *)base;
   for (uint32_t i = 0; i < m->n_preinits; i++) lc_free(m->preinits[i]);
   if (m->pre) wasmtime_instance_pre_delete(m->pre);
   if (m->code) wasmtime_module_delete(m->code);
-  lc_module_def_free(m->def);
   lc_free(m);
 }
-const struct lc_module_def *lc_module_definition(const struct lc_module *m) { return m->def; }
-const struct lc_hash *lc_module_hash(const struct lc_module *m) { return &m->hash; }

@@ -1,4 +1,5 @@
-"""The official clients against modules built with both versions of the official library: npm `spacetimedb`, and crate `spacetimedb-sdk` 2.14.0 and 2.10.1."""
+"""The official clients against modules built with both versions of the official Rust library, and with the TypeScript one: npm `spacetimedb`, and crate
+`spacetimedb-sdk` 2.14.0 and 2.10.1."""
 import os, subprocess
 from lightcone import TOP, Server, main, module
 
@@ -8,9 +9,9 @@ CLIENTS = os.path.join(TOP, 'build', 'clients')
 def drive(command):
     with Server() as s:
         token = s.identity()['token']
-        for version in ('2.14', '2.10'):
-            name = 'e2e-' + version.replace('.', '-')
-            s.publish(name, module('e2e-' + version), token)
+        for program in ('e2e-2.14.wasm', 'e2e-2.10.wasm', 'e2e-ts.js'):
+            name = program.rsplit('.', 1)[0].replace('.', '-')
+            s.publish(name, module(program), token)
             p = subprocess.run(command + [s.url, name], capture_output=True, text=True, timeout=300)
             if p.returncode or 'passed' not in p.stdout.splitlines(): raise Exception(f'{command} on {name}: exit {p.returncode}\n{p.stdout[-3000:]}\n{p.stderr[-3000:]}')
             s.check_alive()

@@ -12,7 +12,7 @@ if not os.path.exists(BINARY): BINARY = os.path.join(TOP, 'build', 'lightcone')
 PATIENCE_S = int(os.environ.get('PATIENCE_S', '120')) # for an answer over HTTP
 
 
-def module(name): return os.path.join(TOP, 'build', 'modules', name + '.wasm')
+def module(name): return os.path.join(TOP, 'build', 'modules', name if name.endswith(('.js', '.wasm')) else name + '.wasm') # NAME.js: a bundle of tests/modules/typescript
 
 
 class Server:
@@ -87,7 +87,7 @@ class Server:
         return r.status, data.decode('utf8', 'replace'), r.headers
     def identity(self): return json.loads(self.http('POST', '/v1/identity')[1])
     def publish(self, name, wasm, token):
-        with open(wasm, 'rb') as f: status, text, _ = self.http('PUT', f'/v1/database/{name}', f.read(), token)
+        with open(wasm, 'rb') as f: status, text, _ = self.http('PUT', f'/v1/database/{name}' + ('?host_type=Js' if wasm.endswith('.js') else ''), f.read(), token)
         if status != 200: raise Exception(f'publish {name}: {status} {text}')
         return json.loads(text)['Success']['database_identity']
     def sql(self, name, query, token):
