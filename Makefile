@@ -46,7 +46,7 @@ all: setup ## build the release binary build/lightcone (also as build/spacetime)
 
 # V8 behind a C face, loaded with the first JavaScript module (src/host/js_engine.h). ThreadSanitizer does not see how V8's threads synchronise.
 V8_OBJECT := $(dir $(BINARY))lightcone-v8.so
-V8_SOURCES := src/host/js_engine.cc src/host/js_syscalls.cc
+V8_SOURCES := src/host/js_engine.cc src/host/js_escape.cc src/host/js_syscalls.cc
 $(V8_OBJECT): $(V8_SOURCES) src/host/js_internal.hh src/host/js_engine.h src/host/abi_value.h src/host/js_prelude.js
 	@mkdir -p $(@D)
 	@echo "c++ $@"

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { SCRATCH_BYTES = 4096, KEPT_SCRATCH_BYTES = 1 << 20, HEAP_CHECK_CALLS = 4096, SPIN_NS = 20000 };
-enum { IDLE, RUNNING, ENDING, ENDED }; /* RUNNING becomes IDLE by the call, or ENDING and then ENDED by the watcher */
+enum { SCRATCH_BYTES = 4096, KEPT_SCRATCH_BYTES = 1 << 20, HEAP_CHECK_CALLS = 4096, SPIN_NS = 20000, FORCE_TICKS = 200, FORCE_FULL_TICKS = 10 /* after the end of what does not heed it; of what also takes memory */ };
+enum { IDLE, RUNNING, ENDING, ENDED }; /* RUNNING becomes IDLE by the call, or ENDING and then ENDED by the watcher, whose ENDED becomes IDLE by the call */
 
 struct js_instance {
   struct lc_instance base;      /* first */
@@ -17,6 +17,8 @@ struct js_instance {
   uint8_t *scratch; size_t scratch_len;
   _Atomic int state;
   _Atomic uint64_t deadline_tick;
+  atomic_bool full;             /* of this heap nothing more runs */
+  uint64_t ended_tick;          /* set by the watcher, in ENDING */
   bool out_of_time;             /* set by the watcher, in ENDING */
   uint32_t calls_until_heap_check;
   uint64_t used_bytes;          /* as of the last look */
@@ -36,9 +38,10 @@ static struct {
 static void look_at(struct js_instance *inst) {
   int running = RUNNING;
   bool late = host_ticks() > atomic_load_explicit(&inst->deadline_tick, memory_order_relaxed);
-  if (!late && !atomic_load(&inst->base.interrupt)) return;
+  if (!late && !atomic_load(&inst->full) && !atomic_load(&inst->base.interrupt)) return;
   if (!atomic_compare_exchange_strong(&inst->state, &running, ENDING)) return;
   inst->out_of_time = late;
+  inst->ended_tick = host_ticks();
   js_engine->terminate(inst->isolate);
   atomic_store(&inst->state, ENDED);
 }
@@ -49,6 +52,7 @@ static void *run_watch(void *arg) {
     pthread_mutex_lock(&watch.lock);
     for (struct js_instance *i = watch.first; i; i = i->next)
       if (atomic_load_explicit(&i->state, memory_order_relaxed) == RUNNING) look_at(i);
+      else if (atomic_load(&i->state) == ENDED && host_ticks() > i->ended_tick + (atomic_load(&i->full) ? FORCE_FULL_TICKS : FORCE_TICKS)) js_engine->force(i->isolate);
     pthread_mutex_unlock(&watch.lock);
   }
   return NULL;
@@ -80,6 +84,9 @@ static bool end(struct js_instance *inst) {
   int running = RUNNING;
   if (atomic_compare_exchange_strong(&inst->state, &running, IDLE)) return true;
   while (atomic_load(&inst->state) != ENDED) nanosleep(&(struct timespec){0, SPIN_NS}, NULL);
+  pthread_mutex_lock(&watch.lock); /* no force after this */
+  atomic_store(&inst->state, IDLE);
+  pthread_mutex_unlock(&watch.lock);
   return false;
 }
 
@@ -111,11 +118,12 @@ static struct js_bytes take_source(void *owner, uint32_t id) {
   struct lc_slice bytes = guest_take_source(&inst->base.guest, id);
   return (struct js_bytes){bytes.data, bytes.len};
 }
+static void heap_full(void *owner) { atomic_store(&((struct js_instance *)owner)->full, true); }
 static const char *errno_message(int number) {
   const struct lc_errno_info *info = lc_errno_info(number);
   return info ? info->message : NULL;
 }
-const struct js_callbacks js_callbacks = {function_of, call_abi, scratch_memory, take_source, errno_message};
+const struct js_callbacks js_callbacks = {function_of, call_abi, scratch_memory, take_source, heap_full, errno_message};
 
 /* ---- what the ABI asks for ---- */
 

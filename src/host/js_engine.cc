@@ -2,15 +2,17 @@
  *
  * An isolate runs one module, once evaluated, and is entered under its own Locker, so that any thread may call it. Invariants: no JavaScript runs outside
  * run and call; promise jobs run before either returns (a call's transaction is still open); whatever ends a script by force leaves an isolate that its owner
- * drops. Memory: near the heap's limit the script is ended, with as much room beyond as one allocation can ask for, because V8 ends the process when an
- * allocation fails; ArrayBuffers are counted and refused beyond the limit.
+ * drops. Memory: near the heap's limit the script is ended, with as much room again for its way out; what asks for more leaves as js_escape.cc says;
+ * ArrayBuffers are counted and refused beyond the limit.
  */
 #include "js_internal.hh"
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
 #include <libplatform/libplatform.h>
 #include <memory>
+#include <mutex>
 
 using namespace v8;
 
@@ -24,9 +26,10 @@ const char *const js_hook_names[N_JS_HOOKS] = {"__describe_module__", "__call_re
 namespace {
 
 enum { ARGS_BYTES = 4096, MAX_FRAMES = 64 };
-const uint64_t ROOM_BEYOND_LIMIT_BYTES = 4ull << 30; /* no single object is larger */
 const char END_OF_TRACE[] = "__spacetimedb_end_short_backtrace";
 std::unique_ptr<Platform> platform;
+std::vector<js_isolate *> lost_isolates; /* guarded by lost_lock */
+std::mutex lost_lock;
 
 } // namespace
 
@@ -59,9 +62,9 @@ static size_t near_heap_limit(void *data, size_t current, size_t initial) {
   js_isolate *js = static_cast<js_isolate *>(data);
   (void)initial;
   js->heap_full = true;
-  js->heap_grown_bytes = 2 * js->heap_limit_bytes;
+  js_host.full(js->owner);
   js->isolate->TerminateExecution();
-  return current + ROOM_BEYOND_LIMIT_BYTES;
+  return std::max<size_t>(current, 2 * js->heap_limit_bytes);
 }
 
 /* ---- small things ---- */
@@ -118,11 +121,14 @@ void put_frames(js_isolate *js, Local<StackTrace> stack, std::vector<js_frame> *
   }
 }
 
+std::string heap_full_text(const js_isolate *js) {
+  return "Javascript module exceeded memory limit (current limit: " + std::to_string(2 * js->heap_limit_bytes) + ", initial: " + std::to_string(js->heap_limit_bytes) + ")";
+}
+
 /* The outcome of a script that was ended by force; false: it was not. */
 bool was_ended(js_isolate *js, const TryCatch &caught, js_result *result) {
   if (js->heap_full) {
-    put_text(js, result, JS_HEAP_FULL,
-             "Javascript module exceeded memory limit (current limit: " + std::to_string(js->heap_grown_bytes) + ", initial: " + std::to_string(js->heap_limit_bytes) + ")");
+    put_text(js, result, JS_HEAP_FULL, heap_full_text(js));
     return true;
   }
   if (!js->ended && !caught.HasTerminated() && !js->isolate->IsExecutionTerminating()) return false;
@@ -348,6 +354,25 @@ struct Entered { /* an isolate in use by this thread */
   explicit Entered(Isolate *isolate) : locker(isolate), isolate_scope(isolate), handles(isolate) {}
 };
 
+__attribute__((noinline)) void put_escaped(js_isolate *js, int escaped, js_result *result) {
+  *result = {};
+  result->outcome = JS_ENDED;
+  js->lost = escaped == JS_ESCAPED_BY_FORCE;
+  if (!js->heap_full) return;
+  js->escape_text = heap_full_text(js); /* js->text may be in the midst of a change */
+  result->outcome = JS_HEAP_FULL;
+  result->text = bytes_of(js->escape_text);
+}
+/* Runs f, which fills the result; whatever else may happen in it. */
+template <class F> void guarded(js_isolate *js, js_result *result, F f) {
+  js_escape_enter(js);
+  int escaped = setjmp(js->escape);
+  if (!escaped) f();
+  js_escape_leave();
+  if (!escaped) return;
+  put_escaped(js, escaped, result);
+}
+
 bool start(const js_callbacks *callbacks, char *error, size_t error_len) {
   js_host = *callbacks;
   if (!js_syscalls_start(error, error_len)) return false;
@@ -360,6 +385,7 @@ bool start(const js_callbacks *callbacks, char *error, size_t error_len) {
       break;
     }
   }
+  js_escape_start();
   platform = platform::NewSingleThreadedDefaultPlatform();
   V8::InitializePlatform(platform.get());
   V8::Initialize();
@@ -368,6 +394,11 @@ bool start(const js_callbacks *callbacks, char *error, size_t error_len) {
 
 void close_isolate(js_isolate *js) {
   if (!js) return;
+  if (js->lost) {
+    std::lock_guard<std::mutex> guard(lost_lock);
+    lost_isolates.push_back(js);
+    return;
+  }
   {
     Locker locker(js->isolate);
     Isolate::Scope scope(js->isolate);
@@ -401,23 +432,28 @@ void create_isolate(void *owner, uint64_t heap_limit_bytes, js_isolate **out) {
   js->isolate->SetData(0, js);
   js->isolate->SetMicrotasksPolicy(MicrotasksPolicy::kExplicit);
   js->isolate->SetAllowAtomicsWait(false);
+  js->isolate->SetOOMErrorHandler(js_out_of_memory);
   js->isolate->AddNearHeapLimitCallback(near_heap_limit, js);
   *out = js;
 }
 
-void run_source(js_isolate *js, js_bytes source, js_bytes cache, js_result *result) {
-  Entered entered(js->isolate);
+__attribute__((noinline)) void evaluate(js_isolate *js, js_bytes source, js_bytes cache, js_result *result) {
   Isolate *isolate = js->isolate;
-  *result = {};
-  result->outcome = JS_DONE;
-  isolate->SetCaptureStackTraceForUncaughtExceptions(true, MAX_FRAMES, StackTrace::kDetailed);
+  HandleScope handles(isolate);
   TryCatch caught(isolate);
   Local<Context> context = Context::New(isolate);
   js->context.Reset(isolate, context);
   Context::Scope scope(context);
   js->hooks_key.Reset(isolate, Symbol::New(isolate, js_string(isolate, "SpacetimeDB.moduleHooks")));
-  if (run_prelude(js, context) && run_module(js, context, source, cache, result)) return;
-  if (result->outcome == JS_DONE) put_exception(js, context, &caught, result);
+  bool ok = run_prelude(js, context) && run_module(js, context, source, cache, result);
+  if (!ok && result->outcome == JS_DONE) put_exception(js, context, &caught, result);
+}
+void run_source(js_isolate *js, js_bytes source, js_bytes cache, js_result *result) {
+  Entered entered(js->isolate);
+  *result = {};
+  result->outcome = JS_DONE;
+  js->isolate->SetCaptureStackTraceForUncaughtExceptions(true, MAX_FRAMES, StackTrace::kDetailed);
+  guarded(js, result, [=] { evaluate(js, source, cache, result); });
 }
 
 bool has_hook(const js_isolate *js, js_hook hook) { return !js->hooks[hook].IsEmpty(); }
@@ -526,11 +562,7 @@ bool run_hook(js_isolate *js, Local<Context> context, const js_call *c, js_resul
   }
 }
 
-void call_hook(js_isolate *js, const js_call *c, js_result *result) {
-  Entered entered(js->isolate);
-  *result = {};
-  js->ended = false;
-  if (js->hooks[c->hook].IsEmpty()) return put_text(js, result, JS_REFUSED, std::string("`") + js_hook_names[c->hook] + "` was never defined");
+__attribute__((noinline)) void answer_call(js_isolate *js, const js_call *c, js_result *result) {
   Local<Context> context = js->context.Get(js->isolate);
   Context::Scope scope(context);
   TryCatch caught(js->isolate);
@@ -540,6 +572,13 @@ void call_hook(js_isolate *js, const js_call *c, js_result *result) {
   TryCatch jobs(js->isolate);
   js->isolate->PerformMicrotaskCheckpoint();
   was_ended(js, jobs, result);
+}
+void call_hook(js_isolate *js, const js_call *c, js_result *result) {
+  Entered entered(js->isolate);
+  *result = {};
+  js->ended = false;
+  if (js->hooks[c->hook].IsEmpty()) return put_text(js, result, JS_REFUSED, std::string("`") + js_hook_names[c->hook] + "` was never defined");
+  guarded(js, result, [=] { answer_call(js, c, result); });
 }
 
 void terminate(js_isolate *js) { js->isolate->TerminateExecution(); }
@@ -570,4 +609,4 @@ js_bytes code_cache(js_isolate *js) {
 
 } // namespace
 
-extern "C" __attribute__((visibility("default"))) const js_engine lc_js_engine = {JS_SEAM_VERSION, V8::GetVersion(), start, create_isolate, run_source, close_isolate, has_hook, call_hook, terminate, running_frames, heap, code_cache};
+extern "C" __attribute__((visibility("default"))) const js_engine lc_js_engine = {JS_SEAM_VERSION, V8::GetVersion(), start, create_isolate, run_source, close_isolate, has_hook, call_hook, terminate, js_escape_by_force, running_frames, heap, code_cache};

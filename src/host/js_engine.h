@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-enum { JS_SEAM_VERSION = 1 };
+enum { JS_SEAM_VERSION = 2 };
 
 /* Functions of a module that are called by the server (spec/02 §12). */
 enum js_hook { JS_DESCRIBE, JS_REDUCER, JS_VIEW, JS_VIEW_ANON, JS_PROCEDURE, JS_HTTP_HANDLER, N_JS_HOOKS };
@@ -56,6 +56,7 @@ struct js_callbacks {
   bool (*call)(void *owner, int function, union abi_value *v);        /* v: parameters in, v[0] errno out; addresses are offsets into memory(). false: trap */
   uint8_t *(*memory)(void *owner, size_t len);                        /* the calls' memory, at least len bytes, moved if it grew; NULL: out of memory */
   struct js_bytes (*source)(void *owner, uint32_t id);                /* what a source has left, which is closed; until the next ABI call */
+  void (*full)(void *owner);                                          /* the heap is at its limit and the script has been told to end, which it may not heed */
   const char *(*errno_message)(int number);                           /* NULL: no such errno */
 };
 
@@ -74,6 +75,9 @@ struct js_engine {
   void (*call)(struct js_isolate *isolate, const struct js_call *call, struct js_result *result);
   /* Any thread, while the isolate runs something: ends it. The isolate cannot be called afterwards. */
   void (*terminate)(struct js_isolate *isolate);
+  /* Any thread, after terminate, while the isolate still runs: makes it leave whatever does not heed terminate, if it is at a place to leave from; to be repeated.
+   * The isolate's memory then stays occupied. */
+  void (*force)(struct js_isolate *isolate);
   /* Where the running script is, innermost first; from within a callback. Returns how many, at most `room`; the texts stay until the next call of frames. */
   uint32_t (*frames)(struct js_isolate *isolate, struct js_frame *frames, uint32_t room);
   /* Between calls. collect: after a full garbage collection. */

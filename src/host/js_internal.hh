@@ -3,6 +3,8 @@
 #define LC_HOST_JS_INTERNAL_HH
 #include "js_engine.h"
 #include <atomic>
+#include <csetjmp>
+#include <pthread.h>
 #include <string>
 #include <vector>
 #include <v8.h>
@@ -23,7 +25,11 @@ struct js_isolate {
   uint64_t heap_limit_bytes = 0;
   bool ended = false;              /* a host call failed for good: every further one ends the script anew */
   std::atomic<bool> heap_full{false};
-  uint64_t heap_grown_bytes = 0;
+  jmp_buf escape;                  /* js_escape.cc: back to the call that runs */
+  pthread_t thread = {};           /* that runs it */
+  std::atomic<bool> forced{false};
+  bool lost = false;               /* left in the midst of a loop: not to be touched again */
+  std::string escape_text;
   int major = 0;                   /* of the hooks: 1 or 2; 0: not known yet */
   v8::Global<v8::Context> context;
   v8::Global<v8::Module> module;
@@ -45,6 +51,15 @@ struct js_isolate {
 inline js_isolate *js_of(v8::Isolate *isolate) { return static_cast<js_isolate *>(isolate->GetData(0)); }
 extern js_callbacks js_host;
 extern const char *const js_hook_names[N_JS_HOOKS];
+
+/* js_escape.cc. A call that is entered comes back through js->escape with one of these when V8 itself does not. */
+enum { JS_ESCAPED_WITHOUT_MEMORY = 1, JS_ESCAPED_BY_FORCE };
+void js_escape_start();
+void js_escape_enter(js_isolate *js);
+void js_escape_leave();
+void js_out_of_memory(const char *location, bool is_heap);
+/* Any thread, while the isolate runs: makes it leave, now or, if it is at no place to leave from, not at all: to be repeated. */
+void js_escape_by_force(js_isolate *js);
 
 /* Finds the ABI functions by name. false: error gets the name of the one that is missing. */
 bool js_syscalls_start(char *error, size_t error_len);

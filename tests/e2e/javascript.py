@@ -295,7 +295,8 @@ def scripts_that_mean_harm():
             endless = {'loop': 'for (;;);', 'promises': 'const again = () => Promise.resolve().then(again); again()', 'catching': 'for (;;) try { for (;;); } catch { } finally { for (;;); }',
                        'regex': '/^(a+)+$/.test("a".repeat(40) + "b")', 'getter': 'const o = { get x() { for (;;); } }; o.x', 'calls': 'for (;;) table_id_from_name("person")',
                        'generator': '(function* () { for (;;) yield 1 })().forEach(() => 0)', 'sort': '[3, 2, 1].sort(() => { for (;;); })', 'bigint': 'let x = 3n; for (;;) x = x * x % (1n << 100000n) + 3n',
-                       'json': 'JSON.stringify({ toJSON() { for (;;); } })', 'awaits': '(async () => { for (;;) await 0 })()'}
+                       'json': 'JSON.stringify({ toJSON() { for (;;); } })', 'awaits': '(async () => { for (;;) await 0 })()',
+                       'index': 'Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 0)', 'reverse': 'const a = []; a[1e9] = 1; a.reverse()'} # loops of V8's own, which do not look whether they are to end
             for name, code in endless.items():
                 start = time.monotonic()
                 answer = p.post('act', code)
@@ -306,7 +307,7 @@ def scripts_that_mean_harm():
             for name, code in deep.items(): assert p.post('act', code) in (FATAL, ENERGY), name
             hungry = {'arrays': 'const a = []; for (;;) a.push(new Array(1000).fill(a.length))', 'strings': 'let s = "x"; const all = []; for (;;) { s += s.length; all.push(s + all.length) }', 'one': 'new Array(1e8).fill(0)',
                       'objects': 'let o = null; for (;;) o = { o }', 'maps': 'const m = new Map(); for (let i = 0; ; i++) m.set(i, {})', 'closures': 'const all = []; for (let i = 0; ; i++) all.push(() => i)',
-                      'repeat': 'const all = []; for (;;) all.push("ab".repeat(1 << 20).split(""))'}
+                      'from': 'Array.from({ length: 1e9 })', 'replace': '"ab".repeat(1e8).replaceAll("a", "bbbb")', 'repeat': 'const all = []; for (;;) all.push("ab".repeat(1 << 20).split(""))'}
             for name, code in hungry.items():
                 answer = p.post('act', code)
                 assert answer in (FATAL, ENERGY), (name, answer)
