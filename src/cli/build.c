@@ -3,7 +3,7 @@
  * The language is told by the file in the project folder; the language's own build command runs with its output passed through.
  * Rust: the product is the first file of the last artifact that cargo names. Callers: the table of cli.c, publish.c.
  */
-#include "cli_internal.h"
+#include "build.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,11 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_ARGUMENTS = 64 };
 extern char **environ;
 
-/* Runs argv in `dir`. `output`: standard output is collected there, else passed through. Returns the exit code, -1 if it did not start. */
-static int run(const char *dir, char *const *argv, struct lc_buf *output) {
+int lc_cli_spawn(const char *dir, char *const *argv, struct lc_buf *output) {
   int pipe_fds[2] = {-1, -1}, status;
   pid_t pid;
   posix_spawn_file_actions_t actions;
@@ -75,10 +73,9 @@ static char *newest(const char *dir, const char *suffix) {
   return best;
 }
 
-/* Splits `options` at blanks into argv from *n on. The words belong to the returned text. */
-static char *add_words(const char *options, char **argv, int *n) {
+char *lc_cli_add_words(const char *options, char **argv, int *n) {
   char *copy = lc_cli_copy(options ? options : ""), *save = NULL;
-  for (char *w = strtok_r(copy, " \t", &save); w && *n < MAX_ARGUMENTS - 1; w = strtok_r(NULL, " \t", &save)) argv[(*n)++] = w;
+  for (char *w = strtok_r(copy, " \t", &save); w && *n < LC_CLI_SPAWN_MAX_ARGUMENTS - 1; w = strtok_r(NULL, " \t", &save)) argv[(*n)++] = w;
   argv[*n] = NULL;
   return copy;
 }
@@ -113,19 +110,19 @@ static void add_rust_target(const char *dir) {
   static char rustup[] = "rustup", target[] = "target", list[] = "list", installed[] = "--installed", add[] = "add", name[] = "wasm32-unknown-unknown";
   char *ask[] = {rustup, target, list, installed, NULL}, *install[] = {rustup, target, add, name, NULL};
   struct lc_buf output = {0};
-  if (run(dir, ask, &output) == 0 && !(output.len && memmem(output.data, output.len, name, sizeof name - 1))) run(dir, install, NULL); /* cargo reports a failure better */
+  if (lc_cli_spawn(dir, ask, &output) == 0 && !(output.len && memmem(output.data, output.len, name, sizeof name - 1))) lc_cli_spawn(dir, install, NULL); /* cargo reports a failure better */
   lc_buf_free(&output);
 }
 
 static int build_rust(struct lc_cli *cli, const char *dir, const char *options, bool debug, char **path) {
   static char cargo[] = "cargo", verb[] = "build", config[] = "--config=net.git-fetch-with-cli=true", target[] = "--target=wasm32-unknown-unknown", format[] = "--message-format=json-render-diagnostics", release[] = "--release";
-  char *argv[MAX_ARGUMENTS] = {cargo, verb, config, target, format};
+  char *argv[LC_CLI_SPAWN_MAX_ARGUMENTS] = {cargo, verb, config, target, format};
   int n = 5;
   struct lc_buf output = {0};
   if (!debug) argv[n++] = release;
   add_rust_target(dir);
-  char *words = add_words(options, argv, &n);
-  int code = run(dir, argv, &output);
+  char *words = lc_cli_add_words(options, argv, &n);
+  int code = lc_cli_spawn(dir, argv, &output);
   *path = code == 0 ? last_artifact(&output) : NULL;
   lc_buf_free(&output);
   lc_free(words);
@@ -140,10 +137,10 @@ static int build_rust(struct lc_cli *cli, const char *dir, const char *options, 
 static int build_csharp(struct lc_cli *cli, const char *dir, const char *options, char **path) {
   static char dotnet[] = "dotnet", verb[] = "publish", c[] = "-c", release[] = "Release", v[] = "-v", quiet[] = "quiet";
   static const char *const places[] = {"bin/Release/net10.0/wasi-wasm/AppBundle", "bin/Release/net8.0/wasi-wasm/AppBundle", "bin/Release/net10.0/wasi-wasm/native", "bin/Release/net8.0/wasi-wasm/native"};
-  char *argv[MAX_ARGUMENTS] = {dotnet, verb, c, release, v, quiet};
+  char *argv[LC_CLI_SPAWN_MAX_ARGUMENTS] = {dotnet, verb, c, release, v, quiet};
   int n = 6;
-  char *words = add_words(options, argv, &n);
-  int code = run(dir, argv, NULL);
+  char *words = lc_cli_add_words(options, argv, &n);
+  int code = lc_cli_spawn(dir, argv, NULL);
   lc_free(words);
   if (code < 0) return lc_cli_fail(cli, "could not run dotnet: is the .NET SDK installed?");
   if (code > 0) return lc_cli_fail(cli, "command [\"dotnet\", \"publish\"] exited with code %d", code);
@@ -157,12 +154,12 @@ static int build_csharp(struct lc_cli *cli, const char *dir, const char *options
 
 static int build_cpp(struct lc_cli *cli, const char *dir, const char *options, char **path) {
   static char emcmake[] = "emcmake", cmake[] = "cmake", s[] = "-S", dot[] = ".", b[] = "-B", build[] = "build", type[] = "-DCMAKE_BUILD_TYPE=Release", do_build[] = "--build", config[] = "--config", release[] = "Release", parallel[] = "--parallel";
-  char *configure[MAX_ARGUMENTS] = {emcmake, cmake, s, dot, b, build, type};
+  char *configure[LC_CLI_SPAWN_MAX_ARGUMENTS] = {emcmake, cmake, s, dot, b, build, type};
   char *make[] = {cmake, do_build, build, config, release, parallel, NULL};
   int n = 7;
-  char *words = add_words(options, configure, &n);
-  int code = run(dir, configure, NULL);
-  if (code == 0) code = run(dir, make, NULL);
+  char *words = lc_cli_add_words(options, configure, &n);
+  int code = lc_cli_spawn(dir, configure, NULL);
+  if (code == 0) code = lc_cli_spawn(dir, make, NULL);
   lc_free(words);
   if (code < 0) return lc_cli_fail(cli, "could not run emcmake: is Emscripten installed?");
   if (code > 0) return lc_cli_fail(cli, "the CMake build exited with code %d", code);
@@ -179,7 +176,7 @@ static void optimise(char **path) {
   if (n < 5 || strcmp(*path + n - 5, ".wasm") != 0) return;
   char *out = lc_cli_format("%.*s.opt.wasm", (int)(n - 5), *path);
   char *argv[] = {tool, all, g, o2, *path, o, out, NULL};
-  int code = run(".", argv, NULL);
+  int code = lc_cli_spawn(".", argv, NULL);
   if (code == 0) {
     lc_free(*path);
     *path = out;
@@ -200,7 +197,10 @@ int lc_cli_build(struct lc_cli *cli, const char *dir, const char *options, bool 
     lc_free(csproj);
     rc = build_csharp(cli, dir, options, path);
   } else if (exists(dir, "CMakeLists.txt")) rc = build_cpp(cli, dir, options, path);
-  else if (exists(dir, "package.json")) return lc_cli_fail(cli, "this program bundles no TypeScript modules: bundle %s yourself and publish the file with --js-path", dir);
+  else if (exists(dir, "package.json")) {
+    rc = lc_cli_build_typescript(cli, dir, options, path);
+    *js = true;
+  }
   else return lc_cli_fail(cli, "Could not find a module in %s: no Cargo.toml, *.csproj, package.json or CMakeLists.txt", dir);
   if (rc == 0 && !debug) optimise(path);
   if (rc != 0) {

@@ -421,7 +421,7 @@ static int cmd_help(struct lc_cli *cli, const struct lc_cli_args *args) {
   return lc_cli_usage_error(cli, "unrecognized subcommand '%s'", args->positional[0]);
 }
 
-static char *user_dir(const char *variable, const char *under_home) {
+char *lc_cli_user_dir(const char *variable, const char *under_home) {
   const char *base = getenv(variable), *home = getenv("HOME");
   if (base && *base == '/') return lc_cli_format("%s/spacetime", base);
   return lc_cli_format("%s/%s/spacetime", home && *home ? home : ".", under_home);
@@ -465,8 +465,8 @@ int lc_cli_main(int argc, char **argv) {
     return 0;
   }
   cli.root_dir = lc_cli_copy(root);
-  cli.config_dir = root ? lc_cli_format("%s/config", root) : user_dir("XDG_CONFIG_HOME", ".config");
-  char *share = root ? lc_cli_copy(root) : user_dir("XDG_DATA_HOME", ".local/share");
+  cli.config_dir = root ? lc_cli_format("%s/config", root) : lc_cli_user_dir("XDG_CONFIG_HOME", ".config");
+  char *share = root ? lc_cli_copy(root) : lc_cli_user_dir("XDG_DATA_HOME", ".local/share");
   cli.data_dir = lc_cli_format("%s/data", share);
   lc_free(share);
   char *path = config_path ? lc_cli_copy(config_path) : lc_cli_format("%s/cli.toml", cli.config_dir);

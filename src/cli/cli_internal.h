@@ -67,6 +67,8 @@ _Noreturn void lc_cli_out_of_memory(void);
 char *lc_cli_format(const char *fmt, ...) LC_PRINTF(1, 2); /* never NULL */
 char *lc_cli_text(struct lc_buf *b);                       /* NUL-terminated; takes the buffer's bytes; never NULL */
 char *lc_cli_copy(const char *s);                          /* never NULL for a non-NULL s */
+/* `spacetime` in the folder that an environment variable names, or in `under_home` of the home folder. */
+char *lc_cli_user_dir(const char *variable, const char *under_home);
 /* Asks `question [y/N] `; `yes` answers for the user. End of input is "no". */
 bool lc_cli_confirm(bool yes, const char *question);
 char *lc_cli_read_line(void); /* from stdin, without the line end; NULL at the end of input */

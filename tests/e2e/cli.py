@@ -1,5 +1,5 @@
 """The command line against a running server: names, options, texts and exit codes of spec/04 §7 and spec/07 §15, and what README.md tells people to type."""
-import http.server, json, os, re, shlex, shutil, signal, socket, subprocess, tempfile, threading, time
+import hashlib, http.server, json, os, re, shlex, shutil, signal, socket, subprocess, tempfile, threading, time
 from lightcone import BINARY, TOP, Server, main, module
 
 UNSTABLE = 'WARNING: This command is UNSTABLE and subject to breaking changes.\n\n'
@@ -364,6 +364,63 @@ def project_and_build():
         h.run('build', '-p', h.dir + '/empty').expect(1, err=f'Error: Could not find a module in {h.dir}/empty: no Cargo.toml, *.csproj, package.json or CMakeLists.txt\n')
 
 
+def typescript_projects():
+    """`build` and `publish` of a project with a package.json: types are checked, newer syntax is lowered, places in the log are the source's."""
+    lock = b''.join(open(f'{TOP}/tests/modules/typescript/{name}', 'rb').read() for name in ('package.json', 'package-lock.json'))
+    packages = f"{os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')}/lightcone/npm/{hashlib.sha256(lock).hexdigest()[:24]}/node_modules"
+    source = """import { schema, table, t, SenderError } from 'spacetimedb/server';
+const note = table({ name: 'note', public: true }, { id: t.u32().primaryKey().autoInc(), text: t.string() });
+const spacetimedb = schema({ note });
+export default spacetimedb;
+class Lock { [Symbol.dispose]() { closed++; } }
+let closed = 0;
+export const add = spacetimedb.reducer({ text: t.string() }, (ctx, { text }) => {
+  { using lock = new Lock(); if (!lock) return; }
+  if (!closed) throw new SenderError('never closed');
+  if (!text) throw new Error('an empty note');
+  ctx.db.note.insert({ id: 0, text });
+});
+"""
+    with Server() as s, Home(s) as h:
+        h.write('p/package.json', '{"name": "p", "private": true, "type": "module", "dependencies": {"spacetimedb": "2.10.1"}}')
+        h.write('p/tsconfig.json', '{"compilerOptions": {"strict": true, "module": "esnext", "moduleResolution": "bundler", "target": "esnext", "lib": ["esnext"], "skipLibCheck": true, "noEmit": true}, "include": ["src"]}')
+        h.write('p/src/index.ts', source)
+        project, env = h.dir + '/p', {'XDG_CACHE_HOME': h.dir + '/cache'}
+        h.run('build', '-p', project, env=env).expect(1, err=f"Error: no TypeScript compiler in {project}/node_modules: install the project's packages (`npm install`)\n")
+        os.symlink(packages, project + '/node_modules')
+        r = h.run('publish', 'notes', '-p', project, env=env).expect(0)
+        assert 'Build finished successfully.\n' in r.out and 'Created new database with name: notes' in r.out and 'wasm-opt' not in r.err, (r.out, r.err)
+        assert 'using lock' not in open(project + '/dist/bundle.js').read().split('//# sourceMappingURL')[0]
+        h.run('call', 'notes', 'add', 'first').expect(0, '', '')
+        assert '"first"' in h.run('sql', 'notes', 'SELECT * FROM note').expect(0).out
+        assert h.run('call', 'notes', 'add', '').code == 1
+        line = 1 + source.split('\n').index("  if (!text) throw new Error('an empty note');")
+        r = h.run('logs', 'notes', '-n', '1').expect(0)
+        assert 'Uncaught Error: an empty note' in r.out and f'src/index.ts:{line}' in r.out, r.out
+        # wrong types, a project that is no module, an update, the bundler of the user's cache
+        h.write('p/src/index.ts', source.replace("id: 0, text }", "id: 'zero', text }"))
+        r = h.run('publish', 'notes', '-p', project, env=env).expect(2)
+        assert "src/index.ts(11," in r.out and not r.err, (r.out, r.err)
+        h.write('p/src/index.ts', 'export const x: number = 1;\n')
+        h.run('build', '-p', project, env=env).expect(1, err='Error: the bundle is no module: src/index.ts imports nothing of `spacetimedb/server`\n')
+        h.write('p/src/index.ts', source + "export const drop = spacetimedb.reducer(ctx => { for (const n of ctx.db.note.iter()) ctx.db.note.id.delete(n.id); });\n")
+        os.remove(project + '/node_modules')
+        os.makedirs(project + '/node_modules/.bin')
+        for name in os.listdir(packages):
+            if 'esbuild' not in name and name != '.bin': os.symlink(f'{packages}/{name}', f'{project}/node_modules/{name}')
+        os.symlink(f'{packages}/.bin/tsc', project + '/node_modules/.bin/tsc')
+        npm = h.write('bin/npm', f'#!/bin/sh\necho "$@" >>{h.dir}/npm.log\n[ ! -e {h.dir}/offline ] || exit 9\nln -s {packages} "$3/node_modules"\n')
+        os.chmod(npm, 0o755)
+        env['PATH'] = h.dir + '/bin:' + os.environ['PATH']
+        h.write('offline', '')
+        h.run('build', '-p', project, env=env).expect(1, err='Error: npm could not install esbuild 0.25.12 (exit code 9); a project with esbuild among its own packages needs none\n')
+        os.remove(h.dir + '/offline')
+        assert 'Updated database with name: notes' in h.run('publish', 'notes', '-p', project, '-y', env=env).expect(0).out
+        h.run('call', 'notes', 'drop').expect(0, '', '')
+        assert h.read('npm.log').count('\n') == 2 and h.read('npm.log').endswith('esbuild@0.25.12\n')
+        assert 'Installing' not in h.run('build', '-p', project, env=env).expect(0).out and h.read('npm.log').count('\n') == 2
+
+
 def make_run():
     """scripts/run.sh, that `make run` ends with: publishes into an empty folder once, keeps what is there, leaves another's port alone."""
     def start(h, listen):
@@ -432,4 +489,4 @@ def readme():
     for path in set(re.findall(r'\]\(([\w./-]+)\)', text)): assert os.path.exists(os.path.join(TOP, path)), f'README names {path}'
 
 
-if __name__ == '__main__': main([help_and_usage, start_and_stop, publish_call_sql_logs, identity_and_servers, web_login, publish_dialogue, project_and_build, make_run, readme])
+if __name__ == '__main__': main([help_and_usage, start_and_stop, publish_call_sql_logs, identity_and_servers, web_login, publish_dialogue, project_and_build, typescript_projects, make_run, readme])
