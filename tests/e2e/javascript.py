@@ -1,6 +1,6 @@
 """Modules in JavaScript: the interface spacetime:sys@… and the hooks (spec/02 §10-§13, cases 39 to 49 of §16, vectors of §15), TypeScript twins of the Rust modules, scripts
 that mean harm, and what an isolate costs."""
-import json, os, re, sys, threading, time
+import importlib, json, os, re, sys, threading, time
 from lightcone import TOP, Server, main, module
 sys.path.insert(0, os.path.join(TOP, 'tests', 'modules'))
 import js, wat
@@ -403,6 +403,18 @@ def restart_and_update():
         assert [r[1] for r in sorted(s.sql('e2e', 'select * from person', token))] == ['ann', 'bob', 'eve']
 
 
+def twin(name, *tests):
+    """Tests of Rust modules with the TypeScript twins."""
+    tested = importlib.import_module(name)
+    def run():
+        tested.module = lambda program: module(program + '-ts.js')
+        try:
+            for t in tests: getattr(tested, t)()
+        finally: tested.module = module
+    run.__name__ = f'twins_of_{name}'
+    return run
+
+
 def v8_is_loaded_with_the_first():
     with Server() as s:
         token = s.identity()['token']
@@ -414,4 +426,5 @@ def v8_is_loaded_with_the_first():
 
 
 if __name__ == '__main__':
-    main([programs_that_are_refused, the_first_interface, globals_of_a_module, calls_and_vectors, what_a_call_comes_to, scripts_that_mean_harm, the_twin_has_the_same_schema, restart_and_update, v8_is_loaded_with_the_first])
+    main([programs_that_are_refused, the_first_interface, globals_of_a_module, calls_and_vectors, what_a_call_comes_to, scripts_that_mean_harm, the_twin_has_the_same_schema, restart_and_update, twin('views', 'views'),
+          twin('schedules', 'one_shots', 'intervals', 'procedures', 'restarts', 'many', 'changed_before_it_fires'), twin('handlers', 'routes'), v8_is_loaded_with_the_first])
