@@ -1,7 +1,7 @@
-/* Bump allocation. Blocks double up to 1 MiB; a larger request gets a block of its own. */
+/* Bump allocation. Blocks double up to 1 MiB; a larger request gets a block of its own. A reset keeps the newest that is not large. */
 #include "base.h"
 
-enum { FIRST_BLOCK_BYTES = 4096, MAX_BLOCK_BYTES = 1 << 20 };
+enum { FIRST_BLOCK_BYTES = 4096, MAX_BLOCK_BYTES = 1 << 20, MAX_KEPT_BYTES = MAX_BLOCK_BYTES / 2 /* by a reset */ };
 struct lc_arena_block {
   struct lc_arena_block *next;
   size_t size_bytes; /* of data */
@@ -65,17 +65,18 @@ struct lc_slice lc_arena_take(struct lc_arena *a, struct lc_buf *b) {
 }
 
 void lc_arena_reset(struct lc_arena *a) {
-  a->failed = false;
-  struct lc_arena_block *keep = a->head;
-  if (!keep) return;
-  for (struct lc_arena_block *b = keep->next, *next; b; b = next) {
+  struct lc_arena_block *keep = NULL;
+  for (struct lc_arena_block *b = a->head, *next; b; b = next) {
     next = b->next;
-    lc_free(b);
+    if (!keep && b->size_bytes <= MAX_KEPT_BYTES) keep = b;
+    else lc_free(b);
   }
-  keep->next = NULL;
-  a->at = keep->data;
-  a->end = keep->data + keep->size_bytes;
+  a->failed = false;
+  a->head = keep;
+  a->at = keep ? keep->data : NULL;
+  a->end = keep ? keep->data + keep->size_bytes : NULL;
   a->total_bytes = 0;
+  if (keep) keep->next = NULL;
 }
 
 void lc_arena_free(struct lc_arena *a) {

@@ -115,6 +115,12 @@ static inline void lc_buf_append(struct lc_buf *b, const void *data, size_t len)
 }
 static inline void lc_buf_clear(struct lc_buf *b) { b->len = 0; b->failed = false; }
 void lc_buf_free(struct lc_buf *b); /* frees the bytes and zeroes *b */
+void lc_buf_shrink(struct lc_buf *b, size_t cap_bytes); /* clears; gives back what is beyond cap_bytes, which is not 0 */
+/* Clears; room beyond kept_bytes, which something unusually large has needed, is given back. For buffers that are used again and again. */
+static inline void lc_buf_trim(struct lc_buf *b, size_t kept_bytes) {
+  if (__builtin_expect(b->cap > kept_bytes, 0)) lc_buf_shrink(b, kept_bytes);
+  else lc_buf_clear(b);
+}
 static inline void lc_buf_slice_append(struct lc_buf *b, struct lc_slice s) { lc_buf_append(b, s.data, s.len); }
 static inline void lc_buf_str(struct lc_buf *b, const char *s) { lc_buf_append(b, s, strlen(s)); } /* raw text, no length */
 void lc_buf_printf(struct lc_buf *b, const char *fmt, ...) LC_PRINTF(2, 3);
@@ -189,7 +195,7 @@ void *lc_arena_alloc_zero(struct lc_arena *a, size_t count, size_t size_bytes) L
 struct lc_slice lc_arena_take(struct lc_arena *a, struct lc_buf *b) LC_NODISCARD;
 char *lc_arena_strdup(struct lc_arena *a, struct lc_slice text) LC_NODISCARD;          /* NUL-terminated */
 struct lc_slice lc_arena_copy(struct lc_arena *a, struct lc_slice bytes) LC_NODISCARD; /* data NULL when out of memory */
-void lc_arena_reset(struct lc_arena *a); /* keeps the first block */
+void lc_arena_reset(struct lc_arena *a); /* keeps one block, if it is not large */
 void lc_arena_free(struct lc_arena *a);
 
 /* ---- fixed-size ids: bytes as BSATN has them, little-endian (spec/01 §5) ---- */

@@ -34,6 +34,14 @@ void lc_buf_free(struct lc_buf *b) {
   *b = (struct lc_buf){0};
 }
 
+void lc_buf_shrink(struct lc_buf *b, size_t cap_bytes) {
+  uint8_t *data = b->cap > cap_bytes ? lc_realloc(b->data, cap_bytes) : NULL;
+  lc_buf_clear(b);
+  if (!data) return; /* it is as good as it was */
+  b->data = data;
+  b->cap = cap_bytes;
+}
+
 void lc_buf_printf(struct lc_buf *b, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);

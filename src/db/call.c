@@ -108,6 +108,7 @@ static bool set_failed(void *ctx, void *client, uint64_t query_set_id, const cha
   return c->ops->set_failed(c, query_set_id, text);
 }
 
+enum { KEPT_RECORD_BYTES = 256 << 10 };
 static const struct lc_tx_inputs no_inputs;
 
 enum lc_status db_reserve_record(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs, struct lc_error *err) {
@@ -125,7 +126,6 @@ enum lc_status db_before_commit(struct lc_db *db, struct lc_tx *tx, const struct
 }
 
 bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *inputs) {
-  enum { KEPT_RECORD_BYTES = 4 << 20 };
   if (!inputs) inputs = &no_inputs;
   const struct lc_tx_delta *delta;
   lc_tx_commit(tx, &delta);
@@ -138,7 +138,7 @@ bool db_commit(struct lc_db *db, struct lc_tx *tx, const struct lc_tx_inputs *in
       /* The change is in memory already: without its record the database could not be trusted again. */
       if (!lc_buf_ok(&db->record)) lc_panic("out of memory while encoding the record of transaction %llu", (unsigned long long)db->next_offset);
       lc_wal_append(db->wal, lc_buf_slice(&db->record));
-      if (__builtin_expect(db->record.cap > KEPT_RECORD_BYTES, 0)) lc_buf_free(&db->record);
+      lc_buf_trim(&db->record, KEPT_RECORD_BYTES);
     }
     db->next_offset++;
   }

@@ -149,6 +149,7 @@ static enum lc_status create(struct lc_db *db, struct lc_slice program, uint8_t 
       db->record = *records[i];
       *records[i] = (struct lc_buf){0};
       st = append_payload(db, err);
+      lc_buf_free(&db->record);
     }
   }
   if (st == LC_OK && db->wal && !lc_wal_wait_durable(db->wal, db->next_offset)) st = lc_fail(err, LC_IO, "the commit log in %s could not be written", db->dir);

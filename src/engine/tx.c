@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SMALL_NET = 32 /* changes compared one with another */,
+enum { KEPT_SCRATCH_BYTES = 64 << 10, SMALL_NET = 32 /* changes compared one with another */,
        KEEP_CHANGES = 1 << 16 /* room for more is freed after a transaction */, UNDO_TRIES = 10000 /* a millisecond apart */ };
 
 /* ---- begin, undo, rollback ---- */
@@ -53,6 +53,8 @@ static void end(struct lc_tx *tx) {
     if (tx->touched[i]) forget(tx->touched[i]);
   tx->n_touched = 0;
   lc_arena_reset(&tx->arena);
+  lc_buf_trim(&tx->ds->key, KEPT_SCRATCH_BYTES);
+  lc_buf_trim(&tx->ds->entry, KEPT_SCRATCH_BYTES);
   tx->open = tx->committed = false;
 }
 

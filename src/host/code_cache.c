@@ -92,10 +92,10 @@ static void cache_trim(void) {
   lc_free(files);
 }
 
-void code_cache_put(const struct lc_hash *program, const char *suffix, struct lc_slice code) {
+bool code_cache_put(const struct lc_hash *program, const char *suffix, struct lc_slice code) {
   char path[CACHE_PATH_BYTES], temporary[CACHE_PATH_BYTES + 16];
   uint8_t head[CACHE_HEAD_BYTES];
-  if (!cache_dir[0] || code.len == 0 || (mkdir(cache_dir, 0700) != 0 && errno != EEXIST)) return;
+  if (!cache_dir[0] || code.len == 0 || (mkdir(cache_dir, 0700) != 0 && errno != EEXIST)) return false;
   memcpy(head, cache_mark, sizeof cache_mark);
   lc_blake3(code, head + sizeof cache_mark);
   cache_path(program, suffix, path);
@@ -108,6 +108,8 @@ void code_cache_put(const struct lc_hash *program, const char *suffix, struct lc
     if (ok) at += (size_t)n;
   }
   if (fd >= 0) close(fd);
-  if (fd >= 0 && (!ok || rename(temporary, path) != 0)) unlink(temporary);
+  bool kept = ok && rename(temporary, path) == 0;
+  if (fd >= 0 && !kept) unlink(temporary);
   cache_trim();
+  return kept;
 }

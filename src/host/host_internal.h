@@ -63,7 +63,7 @@ uint64_t host_budget_ticks(const struct lc_module *m);
 /* The cache of compiled programs (code_cache.c): one file per program and `suffix`. get: the bytes appended to out, false if there are none that can be trusted.
  * drop: they were no good after all. */
 bool code_cache_get(const struct lc_hash *program, const char *suffix, struct lc_buf *out);
-void code_cache_put(const struct lc_hash *program, const char *suffix, struct lc_slice code);
+bool code_cache_put(const struct lc_hash *program, const char *suffix, struct lc_slice code);
 void code_cache_drop(const struct lc_hash *program, const char *suffix);
 void code_cache_set_dir(const char *dir); /* NULL: none; copied */
 

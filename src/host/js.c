@@ -224,6 +224,7 @@ static void js_instance_free(struct lc_instance *base) {
 static enum lc_status new_instance(struct lc_module *base, struct lc_host_env *env, struct lc_instance **out, struct lc_buf *description, struct lc_error *err) {
   struct js_module *m = (struct js_module *)base;
   struct js_instance *inst = (struct js_instance *)host_instance_alloc(sizeof *inst, base, env);
+  struct lc_buf code = {0};
   struct js_result r;
   if (!inst) return lc_fail(err, LC_NOMEM, "out of memory");
   inst->base.guest.refresh = refresh;
@@ -240,8 +241,10 @@ static enum lc_status new_instance(struct lc_module *base, struct lc_host_env *e
   if (watch.first) watch.first->previous = inst;
   watch.first = inst;
   pthread_mutex_unlock(&watch.lock);
+  js_module_code(m, &code);
   begin(inst);
-  js_engine->run(inst->isolate, (struct js_bytes){m->source.data, m->source.len}, (struct js_bytes){m->code.data, m->code.len}, &r);
+  js_engine->run(inst->isolate, (struct js_bytes){m->source.data, m->source.len}, (struct js_bytes){code.data, code.len}, &r);
+  lc_buf_free(&code);
   enum lc_status st = outcome(inst, &r, !end(inst), err);
   if (st == LC_OK && r.outcome == JS_USER_ERROR) st = lc_fail(err, LC_INVALID, "%.*s", (int)r.text.len, (const char *)r.text.data);
   if (st == LC_OK && description) {

@@ -577,6 +577,8 @@ void call_hook(js_isolate *js, const js_call *c, js_result *result) {
   Entered entered(js->isolate);
   *result = {};
   js->ended = false;
+  delete js->cache;
+  js->cache = nullptr;
   if (js->hooks[c->hook].IsEmpty()) return put_text(js, result, JS_REFUSED, std::string("`") + js_hook_names[c->hook] + "` was never defined");
   guarded(js, result, [=] { answer_call(js, c, result); });
 }

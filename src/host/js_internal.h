@@ -9,9 +9,9 @@
 struct js_module {
   struct lc_module base;        /* first */
   struct lc_buf source;         /* as V8 gets it; isolates refer to it as long as they live */
-  struct lc_buf code;           /* code cache of an earlier run; empty: none */
-  bool code_is_new;             /* it did not come from the files of the cache */
-  struct lc_buf map_text;       /* the source map, as the bundle carries it */
+  struct lc_buf code;           /* compiled code, where there are no files to keep it in; empty: none, or in a file */
+  bool compiled;                /* there was an isolate before: its code has been kept */
+  struct lc_buf packed_map;     /* the source map (source_map_pack) */
   pthread_mutex_t map_lock;
   struct source_map *map; bool map_read; /* read when the first place is asked for */
 };
@@ -23,6 +23,8 @@ enum lc_status js_watch_start(struct lc_error *err);
 void js_watch_stop(void);
 void js_module_loaded(struct lc_module *m, struct lc_instance *first);
 void js_module_free(struct lc_module *m);
+/* Appends compiled code to start an isolate with, if there is any. */
+void js_module_code(struct js_module *m, struct lc_buf *out);
 struct js_isolate *js_isolate_of(struct lc_instance *inst);
 /* Appends where a place of the bundle comes from, as FILE:LINE:COLUMN; the place itself where no map says more. Returns its line. out_file_len: length of FILE. */
 uint32_t js_place(struct js_module *m, const struct js_frame *frame, struct lc_buf *out, size_t *out_file_len);

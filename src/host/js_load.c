@@ -2,7 +2,7 @@
  * (spec/02 §10).
  *
  * V8 is in a shared object of its own, lightcone-v8.so, beside the server's binary or in ../lib/lightcone; js_engine.h is what is agreed with it. It stays loaded.
- * A module keeps its source for as long as isolates of it live, and the compiled code of the first one, which the others start with.
+ * A module keeps its source for as long as isolates of it live; the first one's compiled code, with which the others start, is kept in files (code_cache.c).
  */
 #include "js_internal.h"
 #include <dlfcn.h>
@@ -72,14 +72,12 @@ enum lc_status js_module_compile(struct lc_slice program, const struct lc_host_l
   pthread_mutex_init(&m->map_lock, NULL);
   size_t comment = source_map_comment(program);
   lc_buf_append(&m->source, program.data, comment);
-  if (comment < program.len) lc_buf_append(&m->map_text, program.data + comment, program.len - comment);
-  if (!lc_buf_ok(&m->source) || !lc_buf_ok(&m->map_text)) {
+  if (comment < program.len) source_map_pack(lc_slice(program.data + comment, program.len - comment), &m->packed_map);
+  if (!lc_buf_ok(&m->source) || !lc_buf_ok(&m->packed_map)) {
     lc_module_unref(&m->base);
     return lc_fail(err, LC_NOMEM, "out of memory");
   }
   lower(&m->source);
-  m->code_is_new = !code_cache_get(&m->base.hash, code_suffix, &m->code);
-  if (m->code_is_new) lc_buf_free(&m->code);
   *out = &m->base;
   return LC_OK;
 }
@@ -89,18 +87,25 @@ void js_module_loaded(struct lc_module *base, struct lc_instance *first) {
   struct js_module *m = (struct js_module *)base;
   struct js_isolate *isolate = js_isolate_of(first);
   for (int i = 0; i < N_JS_HOOKS; i++) base->has[exports[i]] = js_engine->has(isolate, (enum js_hook)i);
-  if (!m->code_is_new) return;
+  if (m->compiled) return;
+  m->compiled = true;
   struct js_bytes code = js_engine->code_cache(isolate);
+  if (code_cache_put(&base->hash, code_suffix, lc_slice(code.data, code.len))) return;
   lc_buf_append(&m->code, code.data, code.len);
   if (!lc_buf_ok(&m->code)) lc_buf_free(&m->code); /* a slower start, no more */
-  else code_cache_put(&base->hash, code_suffix, lc_buf_slice(&m->code));
+}
+
+void js_module_code(struct js_module *m, struct lc_buf *out) {
+  if (m->code.len) lc_buf_append(out, m->code.data, m->code.len);
+  else if (code_cache_get(&m->base.hash, code_suffix, out)) m->compiled = true;
+  if (!lc_buf_ok(out)) lc_buf_free(out);
 }
 
 void js_module_free(struct lc_module *base) {
   struct js_module *m = (struct js_module *)base;
   lc_buf_free(&m->source);
   lc_buf_free(&m->code);
-  lc_buf_free(&m->map_text);
+  lc_buf_free(&m->packed_map);
   source_map_free(m->map);
   pthread_mutex_destroy(&m->map_lock);
   lc_free(m);
@@ -114,7 +119,7 @@ uint32_t js_place(struct js_module *m, const struct js_frame *frame, struct lc_b
   pthread_mutex_lock(&m->map_lock);
   if (!m->map_read) {
     m->map_read = true;
-    if (m->map_text.len) m->map = source_map_read(lc_buf_slice(&m->map_text));
+    if (m->packed_map.len) m->map = source_map_read(lc_buf_slice(&m->packed_map));
   }
   pthread_mutex_unlock(&m->map_lock);
   if (m->map) source_map_find(m->map, frame->line, frame->column, &file, &line, &column);

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include <zstd.h>
 
 struct place { uint32_t line, column, file, source_line, source_column; }; /* from 0; file UINT32_MAX: comes from nowhere */
 struct source_map {
@@ -113,20 +114,31 @@ static bool read_json(struct source_map *map, const char *text, size_t len) {
   return ok;
 }
 
-struct source_map *source_map_read(struct lc_slice comment) {
+void source_map_pack(struct lc_slice comment, struct lc_buf *out) {
   const char *text = memchr(comment.data, ',', comment.len);
-  struct source_map *map = text ? lc_alloc_zero(1, sizeof *map) : NULL;
-  if (!map) return NULL;
+  if (!text) return;
   size_t head = (size_t)(++text - (const char *)comment.data), len = comment.len - head;
   while (len > 0 && strchr(" \t\r\n", text[len - 1])) len--;
-  bool base64 = head >= 8 && memcmp(text - 8, ";base64,", 8) == 0, ok = false;
+  bool base64 = head >= 8 && memcmp(text - 8, ";base64,", 8) == 0;
   uint8_t *decoded = base64 && len % 4 == 0 && len > 0 && len < INT32_MAX ? lc_alloc_zero(1, len / 4 * 3 + 1) : NULL;
   if (decoded) {
     int n = EVP_DecodeBlock(decoded, (const uint8_t *)text, (int)len);
     for (size_t i = len; n > 0 && i > 0 && i > len - 2 && text[i - 1] == '='; i--) n--;
-    ok = n > 0 && read_json(map, (const char *)decoded, (size_t)n);
+    size_t bound = n > 0 ? ZSTD_compressBound((size_t)n) : 0;
+    uint8_t *packed = bound ? lc_alloc(bound) : NULL;
+    size_t packed_len = packed ? ZSTD_compress(packed, bound, decoded, (size_t)n, 1) : 0;
+    if (packed_len && !ZSTD_isError(packed_len)) lc_buf_append(out, packed, packed_len);
+    lc_free(packed);
   }
   lc_free(decoded);
+}
+
+struct source_map *source_map_read(struct lc_slice packed) {
+  unsigned long long len = ZSTD_getFrameContentSize(packed.data, packed.len); /* ours: known */
+  struct source_map *map = len > 0 && len < INT32_MAX ? lc_alloc_zero(1, sizeof *map) : NULL;
+  char *text = map ? lc_alloc_zero(1, (size_t)len) : NULL;
+  bool ok = text && ZSTD_decompress(text, (size_t)len, packed.data, packed.len) == len && read_json(map, text, (size_t)len);
+  lc_free(text);
   if (ok) return map;
   source_map_free(map);
   return NULL;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { BACKLOG_BYTES = 64 << 20 };
+enum { BACKLOG_BYTES = 64 << 20, KEPT_BATCH_BYTES = 256 << 10 /* of each buffer */ };
 static const uint64_t MAX_PAYLOAD_BYTES = UINT32_MAX; /* its length is a u32 */
 
 struct lc_wal {
@@ -388,7 +388,7 @@ void lc_wal_submit(struct lc_wal *w) {
   } else {
     lc_buf_slice_append(&w->waiting, lc_buf_slice(&w->batch));
   }
-  lc_buf_clear(&w->batch);
+  lc_buf_trim(&w->batch, KEPT_BATCH_BYTES);
   w->batch_first = w->waiting_end = w->next_offset;
   atomic_store(&w->unwritten_bytes, w->waiting.len);
   bool queue = !w->has_writer && !w->failed && !w->options.by_hand;
@@ -497,6 +497,7 @@ static bool write_waiting(struct lc_wal *w, struct lc_buf *batch) {
     snprintf(text, sizeof text, "writing transactions from offset %llu in %.150s: %s", (unsigned long long)first, w->dir, strerror(-rc));
     w->options.failed(w->options.ctx, text);
   }
+  lc_buf_trim(batch, KEPT_BATCH_BYTES);
   pthread_mutex_lock(&w->mutex);
   w->failed = rc != 0;
   bool more = w->has_writer = !w->failed && w->waiting.len > 0;

@@ -74,6 +74,37 @@ static void test_arena(void **state) {
   lc_arena_free(&a);
 }
 
+/* What something large has needed is not kept for good. */
+static void test_room_is_given_back(void **state) {
+  (void)state;
+  struct lc_buf b = {0};
+  assert_true(lc_buf_reserve(&b, 100000));
+  b.len = 100000;
+  memset(b.data, 7, b.len);
+  lc_buf_trim(&b, 1 << 20);
+  assert_true(b.cap >= 100000 && b.len == 0);
+  b.failed = true;
+  lc_buf_trim(&b, 4096);
+  assert_int_equal(b.cap, 4096);
+  assert_true(b.data && b.len == 0 && lc_buf_ok(&b));
+  lc_buf_free(&b);
+  lc_buf_trim(&b, 4096);
+  assert_null(b.data);
+
+  struct lc_arena a = {0};
+  uint8_t *first = lc_arena_alloc(&a, 100);
+  assert_non_null(first);
+  assert_non_null(lc_arena_alloc(&a, 3 << 20));
+  lc_arena_reset(&a);
+  assert_ptr_equal(lc_arena_alloc(&a, 100), first);
+  lc_arena_free(&a);
+  assert_non_null(lc_arena_alloc(&a, 3 << 20));
+  lc_arena_reset(&a);
+  assert_null(a.head);
+  assert_non_null(lc_arena_alloc(&a, 100));
+  lc_arena_free(&a);
+}
+
 static void test_error_context(void **state) {
   (void)state;
   struct lc_error err;
@@ -137,6 +168,6 @@ static void test_day_files(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_hashes),        cmocka_unit_test(test_blake3_tree), cmocka_unit_test(test_varint),
-                                     cmocka_unit_test(test_reader_bounds), cmocka_unit_test(test_arena),       cmocka_unit_test(test_error_context), cmocka_unit_test(test_day_files)};
+                                     cmocka_unit_test(test_reader_bounds), cmocka_unit_test(test_arena), cmocka_unit_test(test_room_is_given_back),       cmocka_unit_test(test_error_context), cmocka_unit_test(test_day_files)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
