@@ -183,6 +183,7 @@ modules: ## the WebAssembly modules of the sample, the benchmark and the tests, 
 clients: ## the official clients that the end-to-end tests drive (cached)
 	@scripts/npm-client.sh tests/clients/npm build/clients/npm
 	@scripts/npm-client.sh tests/clients/npm-pg build/clients/npm-pg
+	@scripts/npm-client.sh tests/clients/npm-generated build/clients/npm-generated
 	@scripts/build-client.sh tests/clients/rust-2.14 build/clients/rust-2.14
 	@scripts/build-client.sh tests/clients/rust-2.10 build/clients/rust-2.10
 	@scripts/build-client.sh tests/clients/rust-more-2.14 build/clients/rust-more-2.14

@@ -14,6 +14,6 @@ if [ ! -d "$cache/$key/node_modules" ]; then
   mv -T "$part" "$cache/$key" 2>/dev/null || rm -rf "$part"
 fi
 mkdir -p "$out"
-rm -rf "$out"/*.mjs "$out/node_modules"
-cp "$dir"/*.mjs "$dir/package.json" "$out/"
+rm -rf "${out:?}"/*
+cp -r "$dir"/* "$out/"
 ln -s "$cache/$key/node_modules" "$out/node_modules"

@@ -69,6 +69,20 @@ static const struct lc_cli_option build_options[] = {
   {"native-aot", 0, LC_CLI_FLAG, NULL, NULL},
   {"dotnet-version", 0, LC_CLI_VALUE, NULL, NULL},
   {"build-options", 0, LC_CLI_VALUE, NULL, NULL}, END};
+static const struct lc_cli_option generate_options[] = {
+  {"lang", 'l', LC_CLI_VALUE, "The language of the bindings: typescript or rust", NULL},
+  {"out-dir", 'o', LC_CLI_VALUE, "The folder that gets the files (default src/module_bindings)", NULL},
+  {"module-path", 'p', LC_CLI_VALUE, "The folder of the module's project", NULL},
+  {"project-path", 0, LC_CLI_VALUE, NULL, "module-path"},
+  {"bin-path", 'b', LC_CLI_VALUE, "A compiled WebAssembly module instead of a project", NULL},
+  {"js-path", 'j', LC_CLI_VALUE, "A bundled JavaScript module instead of a project", NULL},
+  {"module-def", 0, LC_CLI_OPTIONAL, "A module definition in JSON instead (--module-def=FILE; without a file: standard input)", NULL},
+  {"include-private", 0, LC_CLI_FLAG, "Private tables and functions too", NULL},
+  {"build-options", 0, LC_CLI_VALUE, "Options of the build command", NULL},
+  {"env", 0, LC_CLI_VALUE, "Environment of the project configuration", NULL},
+  {"native-aot", 0, LC_CLI_FLAG, NULL, NULL},
+  {"dotnet-version", 0, LC_CLI_VALUE, NULL, NULL},
+  SERVER, YES, NO_CONFIG, ANONYMOUS, END};
 static const struct lc_cli_option logs_options[] = {
   {"num-lines", 'n', LC_CLI_VALUE, "The number of lines to print from the end of the log", NULL},
   {"follow", 'f', LC_CLI_FLAG, "Keep printing new lines", NULL},
@@ -113,6 +127,7 @@ static const struct lc_cli_command commands[] = {
   {"logout", "", "Forget the saved login", false, false, 0, 0, logout_options, lc_cli_cmd_logout},
   {"server", "<command>", "Manage the saved servers", true, true, 0, -1, no_options, lc_cli_cmd_server},
   {"build", "", "Build a module", false, false, 0, 0, build_options, lc_cli_cmd_build},
+  {"generate", "[database]", "Make client bindings of a module", false, false, 0, 1, generate_options, lc_cli_cmd_generate},
   {"start", "", "Start a server", false, false, 0, 0, start_options, lc_cli_cmd_start},
   {"import", "--name <name> <replica folder>", "Make a database of a replica folder of SpacetimeDB, while no server runs", false, false, 1, 1, import_options, lc_cli_cmd_import},
   {"check", "<folder>", "Verify a data folder or a replica folder, while no server runs", false, false, 1, 1, no_options, lc_cli_cmd_check},

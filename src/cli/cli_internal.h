@@ -174,6 +174,10 @@ const char *lc_cli_project_text(const struct lc_cli_project *p, unsigned target,
 bool lc_cli_project_bool(const struct lc_cli_project *p, unsigned target, const char *key);
 char *lc_cli_project_path(const struct lc_cli_project *p, unsigned target, const char *key);       /* made relative to the file */
 unsigned lc_cli_project_env(const struct lc_cli_project *p, unsigned target, unsigned i, const char **key, char **value); /* 1 while there is an i-th; 2: value of a wrong kind */
+/* The entries of a target's `generate`; values belong to the caller, NULL if absent. is_path: made relative to the file. */
+unsigned lc_cli_project_entries(const struct lc_cli_project *p, unsigned target);
+char *lc_cli_project_entry(const struct lc_cli_project *p, unsigned target, unsigned entry, const char *key, bool is_path);
+bool lc_cli_project_entry_bool(const struct lc_cli_project *p, unsigned target, unsigned entry, const char *key);
 void lc_cli_project_announce(const struct lc_cli_project *p); /* `Using configuration from PATH` lines */
 bool lc_cli_glob(const char *pattern, const char *text);      /* `*` only */
 
@@ -203,6 +207,7 @@ int lc_cli_cmd_check(struct lc_cli *cli, const struct lc_cli_args *args);
 int lc_cli_cmd_log(struct lc_cli *cli, const struct lc_cli_args *args);
 int lc_cli_cmd_start(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_publish(struct lc_cli *, const struct lc_cli_args *);
+int lc_cli_cmd_generate(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_build(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_call(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_sql(struct lc_cli *, const struct lc_cli_args *);

@@ -168,6 +168,23 @@ unsigned lc_cli_project_env(const struct lc_cli_project *p, unsigned target, uns
   return 0;
 }
 
+static json_t *entry_of(const struct lc_cli_project *p, unsigned target, unsigned entry) {
+  return p && target < p->n ? json_array_get(json_object_get(p->targets[target], "generate"), entry) : NULL;
+}
+
+unsigned lc_cli_project_entries(const struct lc_cli_project *p, unsigned target) {
+  return p && target < p->n ? (unsigned)json_array_size(json_object_get(p->targets[target], "generate")) : 0;
+}
+
+char *lc_cli_project_entry(const struct lc_cli_project *p, unsigned target, unsigned entry, const char *key, bool is_path) {
+  const char *text = json_string_value(json_object_get(entry_of(p, target, entry), key));
+  return text && is_path && *text != '/' ? lc_cli_format("%s/%s", p->dir, text) : lc_cli_copy(text);
+}
+
+bool lc_cli_project_entry_bool(const struct lc_cli_project *p, unsigned target, unsigned entry, const char *key) {
+  return json_is_true(json_object_get(entry_of(p, target, entry), key));
+}
+
 void lc_cli_project_announce(const struct lc_cli_project *p) {
   for (unsigned i = 0; p && i < p->n_layers; i++) printf("Using configuration from %s\n", p->layers[i]);
 }

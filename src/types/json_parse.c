@@ -247,6 +247,7 @@ static enum lc_status parse_product(struct lc_slice value, const struct lc_type 
         struct lc_slice token;
         struct lc_buf key = {0};
         if (!take_value(&j, &token) || !unescape(token, &key) || !next_is(&j, ':')) st = bad(err, "invalid JSON object");
+        if (st == LC_OK && !lc_buf_ok(&key)) st = lc_fail(err, LC_NOMEM, "out of memory");
         index = st == LC_OK ? field_named(t, lc_buf_slice(&key)) : 0;
         if (st == LC_OK && index == t->n_fields && other) index = field_named(other, lc_buf_slice(&key));
         if (st == LC_OK && index == t->n_fields) st = lc_fail(err, LC_INVALID, "unknown %s `%.*s`", word, (int)key.len, (const char *)key.data);
@@ -286,6 +287,7 @@ static enum lc_status parse_sum(struct lc_slice value, const struct lc_type *t, 
   } else {
     lc_buf_slice_append(&name, key);
   }
+  if (!lc_buf_ok(&name)) return lc_fail(err, LC_NOMEM, "out of memory");
   uint32_t tag = 0;
   bool numeric = name.len > 0 && name.len <= 3;
   for (size_t i = 0; i < name.len && numeric; i++) {
@@ -347,6 +349,7 @@ static enum lc_status parse_as(struct lc_slice value, const struct lc_type *t, c
     size_t at = out->len;
     lc_buf_u32(out, 0);
     if (!unescape(value, out)) return bad(err, "invalid type: expected a string");
+    if (!lc_buf_ok(out)) return lc_fail(err, LC_NOMEM, "out of memory");
     lc_buf_patch_u32(out, at, (uint32_t)(out->len - at - 4));
     /* JSON text is UTF-8 already when the caller checked it; check the result, which is what is stored */
     struct lc_reader r = lc_reader(lc_slice(out->data + at, out->len - at));

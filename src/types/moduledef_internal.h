@@ -140,7 +140,7 @@ struct builder {
 };
 
 /* moduledef_types.c: case conversion of types, named types, valid uses and definitions (spec/01 §10.3, §14.2, §14.3) */
-struct lc_slice def_convert(struct builder *b, struct lc_slice text, enum types_case style);
+struct lc_slice def_convert(struct builder *b, struct lc_slice text, enum lc_case style);
 struct lc_slice def_canonical(struct builder *b, int kind, struct lc_slice source); /* explicit, else snake; for an index without one: data NULL */
 bool def_check_name(struct builder *b, struct lc_slice name, const char *what);      /* false: reported */
 bool def_check_both_names(struct builder *b, struct lc_slice name, struct lc_slice source, const char *what);

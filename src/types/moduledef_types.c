@@ -10,16 +10,16 @@ enum { MAX_USE_DEPTH = 4 * LC_TYPE_MAX_DEPTH };
 
 /* ---- names ---- */
 
-struct lc_slice def_convert(struct builder *b, struct lc_slice text, enum types_case style) {
+struct lc_slice def_convert(struct builder *b, struct lc_slice text, enum lc_case style) {
   if (b->raw->verbatim) return text;
-  types_convert_case(&b->c->scratch, text, style);
+  lc_name_convert(&b->c->scratch, text, style);
   return def_text(b->c);
 }
 
 struct lc_slice def_canonical(struct builder *b, int kind, struct lc_slice source) {
   uint32_t i;
   if (types_names_find(b->c->arena, &b->explicit_names[kind], source, &i)) return b->raw->names[kind][i].canonical;
-  return kind == NAME_INDEX ? lc_slice(NULL, 0) : def_convert(b, source, TYPES_SNAKE);
+  return kind == NAME_INDEX ? lc_slice(NULL, 0) : def_convert(b, source, LC_CASE_SNAKE);
 }
 
 bool def_check_name(struct builder *b, struct lc_slice name, const char *what) {
@@ -43,7 +43,7 @@ static const struct lc_type *convert_type(struct builder *b, const struct lc_typ
   struct lc_type_field *f = def_alloc(b->c, t->n_fields, sizeof *f);
   for (uint32_t i = 0; i < t->n_fields; i++) {
     f[i] = t->fields[i];
-    if (f[i].has_name) f[i].name = def_convert(b, f[i].name, t->kind == LC_T_SUM ? TYPES_CAMEL : TYPES_SNAKE);
+    if (f[i].has_name) f[i].name = def_convert(b, f[i].name, t->kind == LC_T_SUM ? LC_CASE_CAMEL : LC_CASE_SNAKE);
     f[i].type = convert_type(b, f[i].type);
   }
   return def_need(b->c, t->kind == LC_T_SUM ? lc_type_new_sum(b->c->arena, t->n_fields, f) : lc_type_new_product(b->c->arena, t->n_fields, f));
@@ -54,7 +54,7 @@ const struct lc_type *def_convert_params(struct builder *b, const struct lc_type
   struct lc_type_field *f = def_alloc(b->c, params->n_fields, sizeof *f);
   for (uint32_t i = 0; i < params->n_fields; i++) { /* the list itself is never a special type, whatever its names look like */
     f[i] = params->fields[i];
-    if (f[i].has_name) f[i].name = def_convert(b, f[i].name, TYPES_SNAKE);
+    if (f[i].has_name) f[i].name = def_convert(b, f[i].name, LC_CASE_SNAKE);
     f[i].type = convert_type(b, f[i].type);
   }
   return def_need(b->c, lc_type_new_product(b->c->arena, params->n_fields, f));
@@ -151,10 +151,10 @@ static void build_named(struct builder *b) {
     const struct raw_type *r = &raw->types[i];
     struct lc_slice *scope = def_alloc(b->c, r->n_scope, sizeof *scope);
     for (uint32_t k = 0; k < r->n_scope; k++) {
-      scope[k] = def_convert(b, r->scope[k], TYPES_PASCAL);
+      scope[k] = def_convert(b, r->scope[k], LC_CASE_PASCAL);
       def_check_name(b, scope[k], "type scope");
     }
-    types[i] = (struct lc_type_def){r->n_scope, scope, def_convert(b, r->name, TYPES_PASCAL), r->type_ref, r->custom_ordering};
+    types[i] = (struct lc_type_def){r->n_scope, scope, def_convert(b, r->name, LC_CASE_PASCAL), r->type_ref, r->custom_ordering};
     def_check_name(b, types[i].name, "type");
     sorted[i] = &types[i];
     if (r->type_ref >= def->typespace.n) { /* the C++ library reports its own faults by such a type (spec/01 §14) */

@@ -57,7 +57,7 @@ static bool splits(enum letter p, enum letter c, enum letter n) {
          (p == UPPER && c == UPPER && n == LOWER);
 }
 
-void types_convert_case(struct lc_buf *out, struct lc_slice s, enum types_case style) {
+void lc_name_convert(struct lc_buf *out, struct lc_slice s, enum lc_case style) {
   enum { SIGMA = 0x3a3, FINAL_SIGMA = 0x3c2 };
   const uint8_t *end = s.data + s.len;
   struct cluster c = cluster_at(s.data, end), next;
@@ -74,10 +74,10 @@ void types_convert_case(struct lc_buf *out, struct lc_slice s, enum types_case s
     bool begins = !word_open || splits(previous, c.letter, next.letter);
     if (begins && (word_open || out->len > start)) {
       first_word = false;
-      if (style == TYPES_SNAKE) lc_buf_u8(out, '_');
+      if (style == LC_CASE_SNAKE) lc_buf_u8(out, '_');
     }
     if (begins) cased_before = false;
-    bool upper = begins && (style == TYPES_PASCAL || (style == TYPES_CAMEL && !first_word));
+    bool upper = begins && (style == LC_CASE_PASCAL || (style == LC_CASE_CAMEL && !first_word));
     for (const uint8_t *p = NULL; p != c.end;) { /* the base, then its marks */
       uint32_t ch = p ? types_utf8_next(&p) : c.base, to[3];
       if (!p) p = c.marks;

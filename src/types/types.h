@@ -95,6 +95,9 @@ void lc_connection_id_hex(const struct lc_connection_id *id, char out[33]);
 bool lc_connection_id_parse(struct lc_slice text, struct lc_connection_id *out);
 bool lc_connection_id_is_zero(const struct lc_connection_id *id);
 
+enum lc_case { LC_CASE_SNAKE, LC_CASE_CAMEL, LC_CASE_PASCAL };
+/* Appends `text`, valid UTF-8, in another spelling (spec/01 §10.3); words end at `_`, `-`, blanks and where letters change their kind. */
+void lc_name_convert(struct lc_buf *out, struct lc_slice text, enum lc_case style);
 bool lc_name_is_valid(struct lc_slice name); /* identifiers with points between: what a function may be called */
 
 /* ---- module definitions (spec/01 §11-§15, spec/07 §4): decoded, validated, canonical names ----
@@ -179,6 +182,8 @@ struct lc_module_def {
 /* Decodes BSATN RawModuleDef and validates it; on failure *err holds "Errors occurred:" and every fault found, one a line (spec/01 §14), or what
  * could not be decoded. Free with lc_module_def_free. LC_INVALID, LC_LIMIT, LC_NOMEM. */
 enum lc_status lc_module_def_decode(struct lc_slice raw, struct lc_module_def **out, struct lc_error *err);
+/* The same of a definition in JSON as lc_module_def_json writes it, version 9 or 10. */
+enum lc_status lc_module_def_from_json(struct lc_slice json, struct lc_module_def **out, struct lc_error *err);
 void lc_module_def_free(struct lc_module_def *def); /* NULL allowed */
 /* What a caller in another database must know a reducer by (spec/07 §4.8): Keccak-256 over canonical parameters and result types.
  * LC_NOMEM; LC_LIMIT for types nested absurdly. */

@@ -16,10 +16,8 @@ enum lc_status types_is_nfc(struct lc_slice text, bool *result); /* LC_NOMEM */
 
 /* ---- names.c ---- */
 
-enum types_case { TYPES_SNAKE, TYPES_CAMEL, TYPES_PASCAL };
 /* *fault: NULL, or which rule of spec/01 §10.1 the text breaks. LC_NOMEM. */
 enum lc_status types_identifier_fault(struct lc_slice text, const char **fault);
-void types_convert_case(struct lc_buf *out, struct lc_slice text, enum types_case style);
 
 /* A set of names with a number each; slots live in the arena, names are borrowed. Zeroed: empty. */
 struct types_name_slot { struct lc_slice name; uint64_t hash; uint32_t value; bool used; };

@@ -208,9 +208,9 @@ static void test_names(void **state) {
     }
     assert_string_equal(w[0], "case");
     assert_int_equal(n, 5);
-    for (enum types_case style = TYPES_SNAKE; style <= TYPES_PASCAL; style++) {
+    for (enum lc_case style = LC_CASE_SNAKE; style <= LC_CASE_PASCAL; style++) {
       struct lc_buf out = {0};
-      types_convert_case(&out, lc_slice_str(w[1]), style);
+      lc_name_convert(&out, lc_slice_str(w[1]), style);
       if (!lc_slice_eq_str(lc_buf_slice(&out), w[2 + style])) print_error("names.case:%u: %s becomes %.*s, not %s\n", line_no, w[1], (int)out.len, (char *)out.data, w[2 + style]), n_failures++;
       lc_buf_free(&out);
     }

@@ -1,0 +1,1 @@
+../../rust-generated/main.rs
