@@ -10,18 +10,19 @@ def source(path): return open(os.path.join(TOP, path)).read()
 
 
 def metrics():
-    text = source('src/api/metrics_table.h').split('#endif', 4)[4]
+    text = source('src/api/metrics_table.h').split('#endif', 5)[5]
     string = r'"((?:[^"\\]|\\.)*)"'
     lines = ['| metric | type | labels | meaning |', '|---|---|---|---|']
     n = 0
-    for kind, rest in re.findall(r'^(SERVER|DATABASE|REDUCER|TABLE)_METRIC\((.*)\)$', text, re.M):
+    for kind, rest in re.findall(r'^(SERVER|DATABASE|REDUCER|TABLE)_(?:METRIC|SUMMARY)\((.*)\)$', text, re.M):
         n += 1
+        rest = re.sub(rf'^\w+, (\w+, \w+, {string}), ', r'\1, summary, ', rest) if re.match(rf'\w+, \w+, \w+, {string}', rest) else rest # DATABASE_SUMMARY
         m = re.fullmatch(rf'\w+, (?:\w+, )?{string}, (\w+), (?:{string}, )?{string}', rest)
         assert m, rest
         name, type_, labels, help_ = m.groups()
         labels = {'SERVER': '', 'DATABASE': 'db', 'REDUCER': labels, 'TABLE': 'db, table_id, table_name'}[kind]
         lines.append(f'| `{name}` | {type_} | {labels} | {help_} |')
-    assert n == len(re.findall(r'^\w+_METRIC\(', text, re.M)) > 40
+    assert n == len(re.findall(r'^\w+_(?:METRIC|SUMMARY)\(', text, re.M)) > 40
     return lines
 
 

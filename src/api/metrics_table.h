@@ -3,6 +3,7 @@
  * Includer defines what it needs of:
  *   SERVER_METRIC(value, unit, name, type, help)     one sample; value: an enum server_value
  *   DATABASE_METRIC(value, unit, name, type, help)   one for each database, label db; value: an enum lc_db_metric
+ *   DATABASE_SUMMARY(sum, count, unit, name, help)   two for each database, label db: name_sum and name_count; sum, count: an enum lc_db_metric
  *   REDUCER_METRIC(value, name, type, labels, help)  one or more for each reducer of each database; value: how they are written
  *   TABLE_METRIC(field, name, type, help)            one for each table of each database, labels db, table_id, table_name; field: of struct lc_db_table_metrics
  * unit: ONE, or MICROSECONDS for what is counted in them and shown in seconds. */
@@ -11,6 +12,9 @@
 #endif
 #ifndef DATABASE_METRIC
 #define DATABASE_METRIC(...)
+#endif
+#ifndef DATABASE_SUMMARY
+#define DATABASE_SUMMARY(...)
 #endif
 #ifndef REDUCER_METRIC
 #define REDUCER_METRIC(...)
@@ -37,6 +41,8 @@ DATABASE_METRIC(LC_DB_IS_UP, ONE, "lightcone_database_up", gauge, "1: it runs; 0
 DATABASE_METRIC(LC_DB_IS_BUSY, ONE, "lightcone_database_busy", gauge, "1: a call has kept it busy while this page was made, so that gauges are those of the last page and tables are left out.")
 DATABASE_METRIC(LC_DB_COMMITTED, ONE, "lightcone_transactions_committed_total", counter, "Transactions committed, those that changed nothing too.")
 DATABASE_METRIC(LC_DB_ROLLED_BACK, ONE, "lightcone_transactions_rolled_back_total", counter, "Transactions rolled back.")
+DATABASE_METRIC(LC_DB_TRANSACTIONS, ONE, "spacetime_num_txns_total", counter, "Transactions, committed and rolled back.")
+DATABASE_METRIC(LC_DB_RESPONSE_BYTES, ONE, "spacetime_http_response_size_bytes_total", counter, "Bytes of answers to HTTP requests about the database, headers and body.")
 DATABASE_METRIC(LC_DB_ROWS_INSERTED, ONE, "spacetime_num_rows_inserted_total", counter, "Rows that committed transactions inserted, net.")
 DATABASE_METRIC(LC_DB_ROWS_DELETED, ONE, "spacetime_num_rows_deleted_total", counter, "Rows that committed transactions deleted, net.")
 DATABASE_METRIC(LC_DB_CALLS_REJECTED, ONE, "lightcone_reducer_calls_rejected_total", counter, "Calls of reducers that do not exist, or with arguments that are not theirs.")
@@ -75,6 +81,9 @@ DATABASE_METRIC(LC_DB_SNAPSHOT_AGE_US, MICROSECONDS, "lightcone_snapshot_age_sec
 DATABASE_METRIC(LC_DB_SNAPSHOT_US, MICROSECONDS, "lightcone_snapshot_duration_seconds", gauge, "How long making it took.")
 DATABASE_METRIC(LC_DB_SNAPSHOT_BYTES, ONE, "lightcone_snapshot_bytes", gauge, "Its size.")
 
+DATABASE_SUMMARY(LC_DB_OPERATIONS_WAIT_US, LC_DB_OPERATIONS, MICROSECONDS, "spacetime_reducer_wait_time_sec", "How long calls and other operations of clients waited before they were run.")
+DATABASE_SUMMARY(LC_DB_CALLS_US, LC_DB_CALLS, MICROSECONDS, "spacetime_txn_elapsed_time_sec", "Time of reducers' transactions, from the call's begin until the database went on with something else.")
+
 REDUCER_METRIC(REDUCER_CALLS, "lightcone_reducer_calls_total", counter, "db, reducer, outcome", "Calls of reducers. Outcome: `committed`; `failed`, the reducer returned an error; `fatal`, it trapped; `budget`, it took too long.")
 REDUCER_METRIC(REDUCER_DURATION, "spacetime_reducer_plus_query_duration_sec", histogram, "db, reducer", "Time from a call's begin until the database went on with something else: module, commit, subscriptions, answer.")
 REDUCER_METRIC(REDUCER_ENERGY, "reducer_wasmtime_fuel_used", counter, "db, reducer", "Energy used: instructions where they are counted (`--count-instructions`), else 2000 for each microsecond.")
@@ -84,5 +93,6 @@ TABLE_METRIC(memory_bytes, "spacetime_table_size_bytes", gauge, "Memory of rows 
 
 #undef SERVER_METRIC
 #undef DATABASE_METRIC
+#undef DATABASE_SUMMARY
 #undef REDUCER_METRIC
 #undef TABLE_METRIC

@@ -41,6 +41,7 @@ bool routes_query_bool(const struct lc_http_request *r, const char *key, bool *v
 
 struct answer *request_answer(struct request *q, uint16_t status) {
   struct answer *a = answer_new(lc_conn_ref(q->conn), status);
+  if (q->database) database_ref(a->database = q->database);
   if (q->cors) {
     answer_header(a, "access-control-allow-origin", "*");
     answer_header(a, "vary", "origin, access-control-request-method, access-control-request-headers");

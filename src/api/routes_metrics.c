@@ -48,6 +48,13 @@ static void database_metric(struct page *p, enum lc_db_metric v, enum unit unit,
     value(p, unit, s->metrics.values[v]);
   }
 }
+static void database_summary(struct page *p, enum lc_db_metric sum, enum lc_db_metric count, enum unit unit, const char *name) {
+  char part[128];
+  snprintf(part, sizeof part, "%s_sum", name);
+  database_metric(p, sum, unit, part);
+  snprintf(part, sizeof part, "%s_count", name);
+  database_metric(p, count, ONE, part);
+}
 static void reducer_labels(struct page *p, const struct source *s, const struct lc_db_reducer_metrics *r, const char *name, const char *suffix) {
   lc_buf_printf(&p->b, "%s%s{db=\"%s\"", name, suffix, s->hex);
   label(p, ',', "reducer", r->name);
@@ -108,6 +115,9 @@ static void write_page(struct page *p) {
 #define DATABASE_METRIC(v, unit, name, type, help) \
   head(p, name, #type, help);                      \
   database_metric(p, v, unit, name);
+#define DATABASE_SUMMARY(sum, count, unit, name, help) \
+  head(p, name, "summary", help);                      \
+  database_summary(p, sum, count, unit, name);
 #define REDUCER_METRIC(v, name, type, labels, help) \
   head(p, name, #type, help);                       \
   reducer_metric(p, v, name);
@@ -177,6 +187,7 @@ static bool make_page(struct server *s, struct page *p) {
     if (from->database->db) ok = ok && lc_db_metrics_read(from->database->db, until_ns, &from->metrics);
     else
       for (int v = 0; v < LC_DB_N_METRICS; v++) from->metrics.values[v] = v == LC_DB_IS_UP ? 0 : UINT64_MAX;
+    from->metrics.values[LC_DB_RESPONSE_BYTES] = atomic_load_explicit(&from->database->response_bytes, memory_order_relaxed);
   }
   measure_server(s, p);
   if (ok) write_page(p);

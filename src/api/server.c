@@ -229,6 +229,7 @@ void answer_text(struct answer *a, uint16_t status, const char *text) {
 void answer_free(struct answer *a) {
   for (uint32_t i = 0; i < a->n_headers; i++) lc_free(a->headers[i].value);
   lc_buf_free(&a->body);
+  database_unref(a->database);
   lc_free(a);
 }
 void answer_send(struct answer *a, struct lc_conn *c) {
@@ -238,6 +239,11 @@ void answer_send(struct answer *a, struct lc_conn *c) {
   }
   struct lc_http_header headers[12];
   for (uint32_t i = 0; i < a->n_headers; i++) headers[i] = (struct lc_http_header){lc_slice_str(a->headers[i].name), lc_slice_str(a->headers[i].value)};
+  if (a->database) {
+    size_t bytes = a->body.len + (a->content_type ? strlen(a->content_type) : 0);
+    for (uint32_t i = 0; i < a->n_headers; i++) bytes += headers[i].name.len + headers[i].value.len;
+    atomic_fetch_add_explicit(&a->database->response_bytes, bytes, memory_order_relaxed);
+  }
   lc_http_respond(c, &(struct lc_http_response){.status = a->status, .content_type = a->content_type, .headers = headers, .n_headers = a->n_headers, .body = lc_buf_slice(&a->body), .close = a->close});
   answer_free(a);
 }

@@ -25,6 +25,7 @@ struct database {
   uint64_t replica_id;
   atomic_uint refs;
   struct database *next;          /* in the list */
+  atomic_uint_fast64_t response_bytes; /* of answers over HTTP */
   atomic_bool slow;               /* runs on the runners, not on network threads (runner.c) */
   atomic_uint quick_runs;         /* since a slow one */
   struct database *run_next; bool is_queued; /* the runners' lock */
@@ -75,6 +76,7 @@ struct answer {
   struct { const char *name; char *value; } headers[12];
   uint32_t n_headers;
   bool close;
+  struct database *database;      /* whose figures count it, a reference; NULL: nobody's */
 };
 /* What waits for a database's log on one network thread, in order of arrival: an outbox or an answer. */
 struct waiting { struct lc_net_task task; struct waiting *next; struct server *server; struct database *database; /* NULL: nothing to wait for */ uint64_t release_offset; struct lc_db_outbox *outbox; struct answer *answer; };

@@ -41,6 +41,7 @@ void lc_db_outbox_free(struct lc_db_outbox *o) {
 
 void lc_db_submit(struct lc_db *db, struct lc_db_batch *batch) {
   atomic_fetch_add_explicit(&db->submitted_ops, batch->n_ops, memory_order_relaxed);
+  batch->submitted_ns = db->options.env->monotonic_ns(db->options.env->ctx);
   struct lc_db_batch *head = atomic_load_explicit(&db->inbox, memory_order_relaxed);
   do batch->next = head;
   while (!atomic_compare_exchange_weak_explicit(&db->inbox, &head, batch, memory_order_seq_cst, memory_order_relaxed));
@@ -192,6 +193,12 @@ static void take_inbox(struct lc_db *db) {
   *end = oldest;
 }
 
+/* How long a batch's operations waited: counted when its first one is run, by the last look at the clock. */
+static void count_wait(struct lc_db *db, const struct lc_db_batch *b, int64_t now_ns) {
+  db_count(db, LC_DB_OPERATIONS, b->n_ops);
+  if (now_ns > b->submitted_ns) db_count(db, LC_DB_OPERATIONS_WAIT_US, (uint64_t)(now_ns - b->submitted_ns) / 1000 * b->n_ops);
+}
+
 static void count_batch(struct lc_db *db, const struct lc_db_batch *b) {
   uint64_t requests = 0;
   for (uint32_t i = 0; i < b->n_ops; i++) requests += b->ops[i].kind != LC_OP_CONNECT && b->ops[i].kind != LC_OP_DISCONNECT && b->ops[i].kind != LC_OP_FUNCTION;
@@ -207,6 +214,7 @@ static void drain(struct lc_db *db, int64_t until_ns, int64_t *now_ns) {
   bool in_time = true;
   take_inbox(db);
   for (struct lc_db_batch *b; in_time && (b = db->todo);) {
+    if (db->todo_at == 0) count_wait(db, b, *now_ns);
     while (in_time && db->todo_at < b->n_ops) {
       run_op(db, b, &b->ops[db->todo_at++]);
       if (++n < db->ops_a_look) continue;

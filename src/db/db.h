@@ -93,7 +93,7 @@ struct lc_db_op {
   void (*function)(struct lc_db *db, void *arg); void *arg; /* FUNCTION: run by the baton holder outside a transaction */
 };
 /* Operations of one network thread for one database, in order. Freed by db after the drain. */
-struct lc_db_batch { struct lc_db_batch *next; struct lc_buf bytes; struct lc_db_op *ops; uint32_t n_ops, cap_ops; };
+struct lc_db_batch { struct lc_db_batch *next; struct lc_buf bytes; struct lc_db_op *ops; uint32_t n_ops, cap_ops; int64_t submitted_ns; /* monotonic; set by lc_db_submit */ };
 struct lc_db_batch *lc_db_batch_new(void);
 /* Appends an op (zeroed) and returns it; NULL when out of memory. The pointer is valid until the next add. */
 struct lc_db_op *lc_db_batch_add(struct lc_db_batch *batch, enum lc_db_op_kind kind, struct lc_db_client *client);
@@ -245,7 +245,7 @@ void lc_db_logs_unfollow(struct lc_db *db, void (*fn)(void *ctx, struct lc_slice
 enum lc_db_metric {
   /* counted since the database was opened */
   LC_DB_COMMITTED, LC_DB_ROLLED_BACK, LC_DB_ROWS_INSERTED, LC_DB_ROWS_DELETED, LC_DB_CALLS_REJECTED, LC_DB_PROCEDURES, LC_DB_PROCEDURES_FAILED, LC_DB_SQL_STATEMENTS, LC_DB_REQUESTS,
-  LC_DB_BYTES_RECEIVED, LC_DB_BYTES_SENT, LC_DB_DRAINS, LC_DB_QUERIES_EVALUATED, LC_DB_QUERIES_MATCHED, LC_DB_LOG_BYTES, LC_DB_LOG_SYNCS, LC_DB_LOG_SYNC_US, LC_DB_SNAPSHOTS, LC_DB_SNAPSHOTS_FAILED,
+  LC_DB_BYTES_RECEIVED, LC_DB_BYTES_SENT, LC_DB_DRAINS, LC_DB_TRANSACTIONS, LC_DB_OPERATIONS, LC_DB_OPERATIONS_WAIT_US, LC_DB_CALLS, LC_DB_CALLS_US, LC_DB_RESPONSE_BYTES /* api/ knows them */, LC_DB_QUERIES_EVALUATED, LC_DB_QUERIES_MATCHED, LC_DB_LOG_BYTES, LC_DB_LOG_SYNCS, LC_DB_LOG_SYNC_US, LC_DB_SNAPSHOTS, LC_DB_SNAPSHOTS_FAILED,
   /* as it is */
   LC_DB_CLIENTS, LC_DB_WAITING_OPERATIONS, LC_DB_WAITING_PROCEDURES, LC_DB_MEMORY_BYTES, LC_DB_LIVE_BYTES, LC_DB_RETIRED_BYTES, LC_DB_READ_VIEWS, LC_DB_MODULE_BYTES, LC_DB_QUERIES, LC_DB_QUERY_SETS, LC_DB_SUBSCRIBERS,
   LC_DB_NEXT_OFFSET, LC_DB_DURABLE_OFFSET, LC_DB_LOG_LAG, LC_DB_LOG_WAITING_BYTES, LC_DB_LOG_DISK_BYTES, LC_DB_SNAPSHOT_OFFSET, LC_DB_SNAPSHOT_AGE_US, LC_DB_SNAPSHOT_US, LC_DB_SNAPSHOT_BYTES,

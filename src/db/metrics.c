@@ -53,6 +53,8 @@ void db_count_time(struct lc_db *db, int64_t now_us) {
   c->running = 0;
   lc_count(&r->durations[at], 1);
   lc_count(&r->duration_us, us);
+  db_count(db, LC_DB_CALLS, 1);
+  db_count(db, LC_DB_CALLS_US, us);
 }
 void db_count_call(struct lc_db *db, uint32_t reducer, enum lc_reducer_status status, uint64_t energy, int64_t start_us) {
   struct db_counts *c = &db->counts;
@@ -72,6 +74,7 @@ void db_counts_publish(struct lc_db *db) {
   db_count(db, LC_DB_DRAINS, 1);
   set(db, LC_DB_COMMITTED, tx.committed);
   set(db, LC_DB_ROLLED_BACK, tx.rolled_back);
+  set(db, LC_DB_TRANSACTIONS, tx.committed + tx.rolled_back);
   set(db, LC_DB_ROWS_INSERTED, tx.rows_inserted);
   set(db, LC_DB_ROWS_DELETED, tx.rows_deleted);
   set(db, LC_DB_NEXT_OFFSET, db->next_offset);

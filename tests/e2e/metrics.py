@@ -24,7 +24,7 @@ class Page:
                 family = m.group(1)
                 assert family not in self.help, f'{family} comes twice'
                 self.help[family] = m.group(2)
-            elif m := re.fullmatch(r'# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge|histogram)', line):
+            elif m := re.fullmatch(r'# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge|histogram|summary)', line):
                 assert m.group(1) == family and family not in self.types, line
                 self.types[family] = m.group(2)
             else:
@@ -33,7 +33,7 @@ class Page:
                 name, labels, value = m.group(1), m.group(2) or '', m.group(m.lastindex)
                 pairs = re.findall(LABEL, labels)
                 assert len({k for k, _ in pairs}) == len(pairs), line
-                base = re.sub('_(bucket|sum|count)$', '', name) if self.types[family] == 'histogram' else name
+                base = re.sub('_(bucket|sum|count)$', '', name) if self.types[family] in ("histogram", "summary") else name
                 assert base == family and family in self.types, f'{line} is not of {family}'
                 key = name, tuple(sorted(pairs))
                 assert key not in self.samples, f'twice: {line}'
@@ -81,6 +81,12 @@ def exact_counts():
         assert p.get('spacetime_reducer_plus_query_duration_sec_count', db=db, reducer='send_message') == 5
         assert 0 < p.get('spacetime_reducer_plus_query_duration_sec_sum', db=db, reducer='send_message') < 5
         assert p.get('reducer_wasmtime_fuel_used', db=db, reducer='send_message') > 0
+        assert p.get('spacetime_num_txns_total', db=db) == p.get('lightcone_transactions_committed_total', db=db) + 2
+        assert p.get('spacetime_txn_elapsed_time_sec_count', db=db) == 5 + 8 + 8 and 0 < p.get('spacetime_txn_elapsed_time_sec_sum', db=db) < 20
+        assert p.get('spacetime_reducer_wait_time_sec_count', db=db) >= 5 and 0 <= p.get('spacetime_reducer_wait_time_sec_sum', db=db) < 20
+        said = p.get('spacetime_http_response_size_bytes_total', db=db)
+        answer = s.http('GET', '/v1/database/chat/schema?version=9')
+        assert len(answer[1]) < Page(s).get('spacetime_http_response_size_bytes_total', db=db) - said < len(answer[1]) + 600
         rows = table_rows(p, db)
         assert rows['message'] == 3 and rows['user'] == 1 and rows['st_client'] == 0 and rows['st_table'] > 20, rows
         assert net_rows(p, db) - net_rows(first, db) == sum(table_rows(p, db).values()) - sum(table_rows(first, db).values()) == 4 # three messages, a user
