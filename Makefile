@@ -22,7 +22,8 @@ WASMTIME := $(shell scripts/wasmtime-dir.sh)
 NODE := $(shell scripts/node-dir.sh)
 FOLDERS := $(wildcard src/*/)
 SOURCES := $(sort $(wildcard src/*/*.c))
-OBJECTS := $(SOURCES:src/%.c=$(OUT)/obj/%.o)
+TEMPLATES := $(OUT)/obj/templates.o
+OBJECTS := $(SOURCES:src/%.c=$(OUT)/obj/%.o) $(TEMPLATES)
 LIBRARY := $(OUT)/liblightcone.a
 TESTS := $(sort $(wildcard tests/unit/test_*.c))
 TEST_BINARIES := $(TESTS:tests/unit/%.c=$(OUT)/tests/%)
@@ -68,6 +69,13 @@ $(LIBRARY): $(OBJECTS)
 	@ar rcs $@ $^
 
 $(OUT)/obj/host/%.o: CFLAGS += -isystem $(WASMTIME)/include
+# The templates of `init`, as an archive that cli/init.c reads.
+$(TEMPLATES): $(shell find templates -type f 2>/dev/null)
+	@mkdir -p $(@D)
+	@echo "ld $@"
+	@tar --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf $(@D)/templates.tar -C templates $(notdir $(wildcard templates/*))
+	@cd $(@D) && ld -r -b binary -z noexecstack -o templates.o templates.tar
+
 $(OUT)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	@echo "cc $<"

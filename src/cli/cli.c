@@ -69,6 +69,13 @@ static const struct lc_cli_option build_options[] = {
   {"native-aot", 0, LC_CLI_FLAG, NULL, NULL},
   {"dotnet-version", 0, LC_CLI_VALUE, NULL, NULL},
   {"build-options", 0, LC_CLI_VALUE, NULL, NULL}, END};
+static const struct lc_cli_option init_options[] = {
+  {"lang", 0, LC_CLI_VALUE, "The language of the module: rust or typescript", NULL},
+  {"template", 't', LC_CLI_VALUE, "The template: basic-rs, basic-ts", NULL},
+  {"project-path", 0, LC_CLI_VALUE, "The folder for the project (default: its name)", NULL},
+  {"server-only", 0, LC_CLI_FLAG, "The module only, without a client", NULL},
+  {"non-interactive", 0, LC_CLI_FLAG, "Ask nothing", NULL},
+  {"local", 0, LC_CLI_FLAG, NULL, NULL}, END};
 static const struct lc_cli_option generate_options[] = {
   {"lang", 'l', LC_CLI_VALUE, "The language of the bindings: typescript or rust", NULL},
   {"out-dir", 'o', LC_CLI_VALUE, "The folder that gets the files (default src/module_bindings)", NULL},
@@ -127,6 +134,7 @@ static const struct lc_cli_command commands[] = {
   {"logout", "", "Forget the saved login", false, false, 0, 0, logout_options, lc_cli_cmd_logout},
   {"server", "<command>", "Manage the saved servers", true, true, 0, -1, no_options, lc_cli_cmd_server},
   {"build", "", "Build a module", false, false, 0, 0, build_options, lc_cli_cmd_build},
+  {"init", "[project name]", "Make a new project from a template", false, false, 0, 1, init_options, lc_cli_cmd_init},
   {"generate", "[database]", "Make client bindings of a module", false, false, 0, 1, generate_options, lc_cli_cmd_generate},
   {"start", "", "Start a server", false, false, 0, 0, start_options, lc_cli_cmd_start},
   {"import", "--name <name> <replica folder>", "Make a database of a replica folder of SpacetimeDB, while no server runs", false, false, 1, 1, import_options, lc_cli_cmd_import},

@@ -207,6 +207,7 @@ int lc_cli_cmd_check(struct lc_cli *cli, const struct lc_cli_args *args);
 int lc_cli_cmd_log(struct lc_cli *cli, const struct lc_cli_args *args);
 int lc_cli_cmd_start(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_publish(struct lc_cli *, const struct lc_cli_args *);
+int lc_cli_cmd_init(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_generate(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_build(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_call(struct lc_cli *, const struct lc_cli_args *);
