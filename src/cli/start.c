@@ -186,7 +186,6 @@ static int make_options(struct lc_cli *cli, const struct lc_cli_start_values *v,
   o->max_segment_bytes = lc_cli_start_number(v, START_MAX_SEGMENT_SIZE, 0);
   o->accept_lost_transactions = lc_cli_start_number(v, START_ACCEPT_LOST, 0);
   o->count_instructions = lc_cli_start_number(v, START_COUNT_INSTRUCTIONS, 0);
-  o->log_dir = v->given[START_LOG_DIR].text && *v->given[START_LOG_DIR].text ? v->given[START_LOG_DIR].text : NULL;
   o->log_days = (uint32_t)lc_cli_start_number(v, START_LOG_DAYS, 30);
   o->log_bytes = lc_cli_start_number(v, START_LOG_SIZE, 1 << 30);
   o->no_module_http = !lc_cli_start_number(v, START_MODULE_HTTP, 1);
@@ -233,7 +232,7 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
   struct lists lists = {0};
   struct lc_server_options options = {0};
   struct lc_cli_start_values v;
-  char *pub = NULL, *priv = NULL, *saved = lc_cli_config_get(cli->config, "listen_addr");
+  char *pub = NULL, *priv = NULL, *log_dir = NULL, *saved = lc_cli_config_get(cli->config, "listen_addr");
   if (edition && strcmp(edition, "standalone") != 0) return lc_cli_fail(cli, "only the standalone edition can be started here, not `%s`", edition);
   if (!data_dir) data_dir = cli->data_dir;
   make_dirs(data_dir);
@@ -250,12 +249,16 @@ int lc_cli_cmd_start(struct lc_cli *cli, const struct lc_cli_args *args) {
     exe[n > 0 ? n : 0] = 0;
     options.listen_addr = address;
     options.data_dir = data_dir;
+    if (v.given[START_LOG_DIR].text) log_dir = lc_cli_copy(v.given[START_LOG_DIR].text);
+    else if (!options.in_memory) log_dir = lc_cli_format("%s/logs", data_dir);
+    options.log_dir = log_dir && *log_dir ? log_dir : NULL;
     options.jwt_pub_key_path = pub;
     options.jwt_priv_key_path = priv;
     printf("%s version: %s\n%s path: %s\ndatabase running in data directory %s\n", cli->program, LC_CLI_VERSION, cli->program, n > 0 ? exe : cli->program, data_dir);
     fflush(stdout);
     rc = lc_server_run(&options);
   }
+  lc_free(log_dir);
   lc_free(pub);
   lc_free(priv);
   lc_free(address);

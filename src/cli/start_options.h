@@ -35,7 +35,7 @@ START_OPTION(SNAPSHOT_INTERVAL, "snapshot-interval-transactions", 0, NUMBER, "co
 START_OPTION(RETAIN, "retain", 0, LIST, "commitlog", "retain", "needed", "needed: the two newest snapshots and the log behind them; all: every snapshot and the whole log; NAME=... of one database; separated by commas")
 START_OPTION(ACCEPT_LOST, "accept-lost-transactions", 0, FLAG, "commitlog", "accept-lost-transactions", "false", "Start databases whose log has lost its end, from where the log ends")
 
-START_OPTION(LOG_DIR, "log-dir", 0, TEXT, "logs", "dir", "", "Folder for the server's log, a file for each day, beside standard error")
+START_OPTION(LOG_DIR, "log-dir", 0, TEXT, "logs", "dir", "", "Folder for the server's log, a file for each day, beside standard error; not told: `logs` in the data folder (with --in-memory none), empty: none")
 START_OPTION(LOG_DAYS, "log-days", 0, NUMBER, "logs", "days", "30", "Days that logs are kept, of the server and of modules (0: for ever)")
 START_OPTION(LOG_SIZE, "log-size", 0, BYTES, "logs", "size", "1GiB", "Bytes that are kept of the server's log and of each module's (0: all); today's file is rotated at an eighth")
 CONFIG_KEY(LOG_LEVEL, TEXT, "logs", "level", "info", "The least severe lines of the server's log: error, warn, info, debug")

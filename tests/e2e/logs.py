@@ -101,7 +101,14 @@ def no_files():
 def the_servers_log():
     with Server() as s:
         dir_ = os.path.join(s.temp, 'a', 'b')
+        default = os.path.join(s.data, 'logs', f'lightcone.{today()}.log')
+        assert ' INFO starting\n' in open(default).read()
         s.stop()
+        said = open(default).read()
+        s.options = ['--log-dir', '']
+        s.start()
+        s.stop()
+        assert open(default).read() == said
         s.options = ['--log-dir', dir_]
         s.start()
         s.publish('chat', module('chat'), s.identity()['token'])
