@@ -76,6 +76,19 @@ static const struct lc_cli_option init_options[] = {
   {"server-only", 0, LC_CLI_FLAG, "The module only, without a client", NULL},
   {"non-interactive", 0, LC_CLI_FLAG, "Ask nothing", NULL},
   {"local", 0, LC_CLI_FLAG, NULL, NULL}, END};
+static const struct lc_cli_option dev_options[] = {
+  {"project-path", 0, LC_CLI_VALUE, "The project's folder (default: this one)", NULL},
+  {"module-path", 0, LC_CLI_VALUE, "The folder of the module's project", NULL},
+  {"module-bindings-path", 0, LC_CLI_VALUE, "The folder for the client's bindings (default src/module_bindings)", NULL},
+  {"client-lang", 0, LC_CLI_VALUE, "The language of the client's bindings, where spacetime.json does not say it", NULL},
+  {"run", 0, LC_CLI_VALUE, "The client's command (default: `run` of `dev` in spacetime.json)", NULL},
+  {"delete-data", 'c', LC_CLI_OPTIONAL, "Delete the database's data: always, on-conflict (default), never", NULL},
+  {"server-only", 0, LC_CLI_FLAG, "Do not start the client", NULL},
+  {"skip-publish", 0, LC_CLI_FLAG, "Do not publish", NULL},
+  {"skip-generate", 0, LC_CLI_FLAG, "Do not make bindings", NULL},
+  {"env", 0, LC_CLI_VALUE, "Environment of the project configuration (default dev)", NULL},
+  {"dotnet-version", 0, LC_CLI_VALUE, NULL, NULL},
+  SERVER, YES, NO_CONFIG, END};
 static const struct lc_cli_option generate_options[] = {
   {"lang", 'l', LC_CLI_VALUE, "The language of the bindings: typescript or rust", NULL},
   {"out-dir", 'o', LC_CLI_VALUE, "The folder that gets the files (default src/module_bindings)", NULL},
@@ -135,6 +148,7 @@ static const struct lc_cli_command commands[] = {
   {"server", "<command>", "Manage the saved servers", true, true, 0, -1, no_options, lc_cli_cmd_server},
   {"build", "", "Build a module", false, false, 0, 0, build_options, lc_cli_cmd_build},
   {"init", "[project name]", "Make a new project from a template", false, false, 0, 1, init_options, lc_cli_cmd_init},
+  {"dev", "[database]", "Publish, generate and run the client again at every change of the module", false, false, 0, 1, dev_options, lc_cli_cmd_dev},
   {"generate", "[database]", "Make client bindings of a module", false, false, 0, 1, generate_options, lc_cli_cmd_generate},
   {"start", "", "Start a server", false, false, 0, 0, start_options, lc_cli_cmd_start},
   {"import", "--name <name> <replica folder>", "Make a database of a replica folder of SpacetimeDB, while no server runs", false, false, 1, 1, import_options, lc_cli_cmd_import},

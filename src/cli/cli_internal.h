@@ -178,6 +178,8 @@ unsigned lc_cli_project_env(const struct lc_cli_project *p, unsigned target, uns
 unsigned lc_cli_project_entries(const struct lc_cli_project *p, unsigned target);
 char *lc_cli_project_entry(const struct lc_cli_project *p, unsigned target, unsigned entry, const char *key, bool is_path);
 bool lc_cli_project_entry_bool(const struct lc_cli_project *p, unsigned target, unsigned entry, const char *key);
+/* *run: the client's command of `dev`, the caller's, or NULL. */
+int lc_cli_project_dev(struct lc_cli *cli, const struct lc_cli_project *p, unsigned target, char **run);
 void lc_cli_project_announce(const struct lc_cli_project *p); /* `Using configuration from PATH` lines */
 bool lc_cli_glob(const char *pattern, const char *text);      /* `*` only */
 
@@ -207,6 +209,7 @@ int lc_cli_cmd_check(struct lc_cli *cli, const struct lc_cli_args *args);
 int lc_cli_cmd_log(struct lc_cli *cli, const struct lc_cli_args *args);
 int lc_cli_cmd_start(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_publish(struct lc_cli *, const struct lc_cli_args *);
+int lc_cli_cmd_dev(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_init(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_generate(struct lc_cli *, const struct lc_cli_args *);
 int lc_cli_cmd_build(struct lc_cli *, const struct lc_cli_args *);

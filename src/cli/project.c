@@ -185,6 +185,21 @@ bool lc_cli_project_entry_bool(const struct lc_cli_project *p, unsigned target, 
   return json_is_true(json_object_get(entry_of(p, target, entry), key));
 }
 
+int lc_cli_project_dev(struct lc_cli *cli, const struct lc_cli_project *p, unsigned target, char **run) {
+  const json_t *dev = p && target < p->n ? json_object_get(p->targets[target], "dev") : NULL;
+  const char *key;
+  json_t *value;
+  *run = NULL;
+  json_object_foreach((json_t *)(uintptr_t)dev, key, value) {
+    if (strcmp(key, "run") != 0) {
+      lc_cli_fail(cli, "Failed to load spacetime.json");
+      return lc_cli_cause(cli, "unknown field `%s`, expected `run`", key);
+    }
+    *run = lc_cli_copy(json_string_value(value));
+  }
+  return 0;
+}
+
 void lc_cli_project_announce(const struct lc_cli_project *p) {
   for (unsigned i = 0; p && i < p->n_layers; i++) printf("Using configuration from %s\n", p->layers[i]);
 }

@@ -3,7 +3,7 @@ import hashlib, http.server, json, os, re, shlex, shutil, signal, socket, subpro
 from lightcone import BINARY, TOP, Server, main, module
 
 UNSTABLE = 'WARNING: This command is UNSTABLE and subject to breaking changes.\n\n'
-COMMANDS = 'publish delete logs call describe sql list rename lock unlock env mcp login logout server build init generate start import check log version help'.split()
+COMMANDS = 'publish delete logs call describe sql list rename lock unlock env mcp login logout server build init dev generate start import check log version help'.split()
 
 
 class Run:
