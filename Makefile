@@ -34,7 +34,7 @@ LOADGEN := $(if $(filter release,$(VARIANT)),build/loadgen,$(OUT)/loadgen)
 MODULES := build/modules
 
 .DEFAULT_GOAL := all
-.PHONY: fuzz crash-campaign sim simulator sim-campaign failure-campaign model-campaign storage-campaign planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
+.PHONY: install deb fuzz crash-campaign sim simulator sim-campaign failure-campaign model-campaign storage-campaign planted all setup test run asan tsan bench format help clean lib tests binary loadgen modules clients
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,7 +52,7 @@ $(V8_OBJECT): $(V8_SOURCES) src/host/js_internal.hh src/host/js_engine.h src/hos
 	@mkdir -p $(@D)
 	@echo "c++ $@"
 	@g++ -std=c++17 -g -fno-omit-frame-pointer -fno-rtti -fPIC -shared -fvisibility=hidden -Wall -Wextra -Wshadow -Werror $(if $(filter tsan,$(VARIANT)),-O2,$(FLAGS_$(VARIANT))) \
-	  -isystem $(NODE)/include -Isrc/host $(V8_SOURCES) -L$(NODE)/lib -lnode -Wl,-rpath,$(NODE)/lib -o $@
+	  -isystem $(NODE)/include -Isrc/host $(V8_SOURCES) -L$(NODE)/lib -lnode -Wl,-rpath,'$$ORIGIN:$(NODE)/lib' -o $@
 
 binary: $(BINARY) $(V8_OBJECT)
 
@@ -227,6 +227,13 @@ bench: all benches ## measure: the loads of bench/run.sh against a fresh server,
 run: all ## start a server on 127.0.0.1:3000 with data in ./lightcone-data; publishes the sample if that is empty
 	@scripts/build-module.sh modules/chat $(MODULES)/chat.wasm
 	@scripts/run.sh
+
+PREFIX ?= /usr/local
+install: binary ## install what `make` built: PREFIX=/usr/local DESTDIR=
+	@scripts/install.sh $(BINARY) $(PREFIX) $(DESTDIR)
+
+deb: all ## a Debian package: build/lightcone.deb
+	@scripts/deb.sh build/lightcone build/lightcone.deb
 
 asan: setup ## build with AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory VARIANT=asan tests binary

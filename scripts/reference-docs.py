@@ -47,11 +47,50 @@ def options():
     return ['| command line | config.toml | value | default | meaning |', '|---|---|---|---|---|'] + on_both + in_file
 
 
-PAGES = {'docs/reference/options.md': {'options': options}, 'docs/reference/metrics.md': {'metrics': metrics}}
+def commands():
+    """[(name, arguments, summary, [(option, help)])] of the tables in cli.c; hidden options are left out."""
+    text = source('src/cli/cli.c')
+    string = r'"((?:[^"\\]|\\.)*)"'
+    entry = rf"\{{{string}, (?:'(\w)'|0), (LC_CLI_\w+), (?:{string}|NULL), (?:{string}|NULL)\}}"
+    macros = dict(re.findall(r'^#define (\w+) (\{.*\})$', text, re.M))
+    tables = {}
+    for name, body in re.findall(r'^static const struct lc_cli_option (\w+)\[\] = \{(.*?)END\};', text, re.M | re.S):
+        body = re.sub(r'\b(SERVER|YES|ANONYMOUS|NO_CONFIG|CONFIRMED)\b', lambda m: macros[m.group(1)], body)
+        tables[name] = [(f"--{o}{f', -{letter}' if letter else ''}{ {'LC_CLI_FLAG': '', 'LC_CLI_VALUE': ' VALUE', 'LC_CLI_OPTIONAL': '[=VALUE]'}[kind]}", help_) for o, letter, kind, help_, _ in re.findall(entry, body) if help_]
+    tables['start_options'] = None # a page of its own
+    found = re.findall(rf'^  \{{{string}, {string}, {string}, (?:true|false), (?:true|false), -?\d+, -?\d+, (\w+), \w+\}},$', text, re.M)
+    assert len(found) == text.count('lc_cli_cmd_') + 2 > 15, len(found) # version and help are its own
+    return [(name, arguments, summary, tables[options]) for name, arguments, summary, options in found]
+
+
+def cli():
+    lines = []
+    for name, arguments, summary, options in commands():
+        lines += [f'## {name}', '', f'`lightcone {name}{" " if arguments else ""}{arguments}`', '', summary + '.']
+        if options is None: lines += ['', 'Its options are in [options.md](options.md).']
+        elif options: lines += ['', '| option | meaning |', '|---|---|'] + [f'| `{o}` | {h} |' for o, h in options]
+        lines.append('')
+    return lines[:-1]
+
+
+def man():
+    roff = lambda t: t.replace('\\', '\\e').replace('-', '\\-')
+    lines = ['.SH COMMANDS']
+    for name, arguments, summary, known in commands():
+        lines += ['.SS ' + roff(f'{name} {arguments}'.strip()), roff(summary) + '.']
+        for o, h in known or []: lines += ['.TP', f'.B {roff(o)}', roff(h) + '.']
+    lines += ['.SH OPTIONS OF START']
+    for row in options()[2:]:
+        option, _, value, default, help_ = [c.strip() for c in re.split(r'(?<!\\)\|', row)[1:-1]]
+        if option: lines += ['.TP', '.B ' + roff(option.replace('`', '')), roff(f'{help_} ({value}{", default " + default if default else ""}).').replace('`', '')]
+    return lines
+
+
+PAGES = {'docs/reference/options.md': {'options': options}, 'docs/reference/metrics.md': {'metrics': metrics}, 'docs/reference/cli.md': {'commands': cli}, 'docs/lightcone.1': {'commands': man}}
 for path, marks in PAGES.items():
     new = page = source(path)
     for name, make in marks.items():
-        new, n = re.subn(rf'(<!-- {name} -->\n).*?(<!-- end -->)', lambda m: m.group(1) + '\n'.join(make()) + '\n' + m.group(2), new, flags=re.S)
+        new, n = re.subn(rf'((?:<!--|\.\\") {name}(?: -->)?\n).*?((?:<!--|\.\\") end)', lambda m: m.group(1) + '\n'.join(make()) + '\n' + m.group(2), new, flags=re.S)
         assert n == 1, f'{path} has no place for {name}'
     if new == page: continue
     if '--check' in sys.argv: sys.exit(f'{path} is not what the source says: run scripts/reference-docs.py')

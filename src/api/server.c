@@ -521,13 +521,6 @@ static void on_close(void *ctx, struct lc_conn *c) {
 static enum lc_status start(struct server *s, struct lc_error *err) {
   const struct lc_server_options *o = &s->options;
   enum lc_status st = LC_OK;
-  if (o->log_dir && (st = folder_make(o->log_dir, err)) == LC_OK) {
-    static struct lc_day_files files; /* as long as anybody logs */
-    files = (struct lc_day_files){.dir = lc_strdup_n(o->log_dir, strlen(o->log_dir)), .prefix = "lightcone.", .max_days = o->log_days, .max_bytes = o->log_bytes, .fd = -1};
-    if (!files.dir) return lc_fail(err, LC_NOMEM, "out of memory");
-    lc_log_to_files(&files);
-    lc_log(LC_LOG_INFO, "starting");
-  }
   if (st == LC_OK && o->data_dir) {
     char replicas[4096];
     snprintf(replicas, sizeof replicas, "%s%s", o->data_dir, o->in_memory ? "" : "/replicas");
@@ -539,6 +532,13 @@ static enum lc_status start(struct server *s, struct lc_error *err) {
     if (o->jwt_priv_key_path) st = lc_auth_open(o->jwt_priv_key_path, o->jwt_pub_key_path, true, &lc_env_system, &s->auth, err);
     else if (o->data_dir) st = lc_auth_open_dir(o->data_dir, true, &lc_env_system, &s->auth, err);
     else st = lc_auth_open_memory(&lc_env_system, &s->auth, err);
+  }
+  if (st == LC_OK && o->log_dir && (st = folder_make(o->log_dir, err)) == LC_OK) {
+    static struct lc_day_files files; /* as long as anybody logs */
+    files = (struct lc_day_files){.dir = lc_strdup_n(o->log_dir, strlen(o->log_dir)), .prefix = "lightcone.", .max_days = o->log_days, .max_bytes = o->log_bytes, .fd = -1};
+    if (!files.dir) return lc_fail(err, LC_NOMEM, "out of memory");
+    lc_log_to_files(&files);
+    lc_log(LC_LOG_INFO, "starting");
   }
   if (st == LC_OK) {
     char code[4096]; /* compiled programs: may be deleted at any time */
