@@ -10,7 +10,7 @@ scripts/install.sh "$binary" /usr "$work"
 strip --strip-unneeded "$work/usr/bin/lightcone" "$work"/usr/lib/lightcone/*
 depends=$(for file in "$work/usr/bin/lightcone" "$work"/usr/lib/lightcone/*; do objdump -p "$file" | awk '$1 == "NEEDED" { print $2 }'; done | sort -u | while read -r name; do
   [ -e "$work/usr/lib/lightcone/$name" ] && continue
-  path=$(ldconfig -p | awk -v n="$name" '$1 == n { print $NF; exit }')
+  path=$(/sbin/ldconfig -p | awk -v n="$name" '$1 == n { print $NF; exit }')
   [ -n "$path" ] || continue
   { dpkg -S "$(readlink -f "$path")" || dpkg -S "*/$(basename "$(readlink -f "$path")")"; } 2>/dev/null | head -1 | cut -d: -f1
 done | sort -u | paste -sd, | sed 's/,/, /g')

@@ -53,9 +53,10 @@ def commands():
     string = r'"((?:[^"\\]|\\.)*)"'
     entry = rf"\{{{string}, (?:'(\w)'|0), (LC_CLI_\w+), (?:{string}|NULL), (?:{string}|NULL)\}}"
     macros = dict(re.findall(r'^#define (\w+) (\{.*\})$', text, re.M))
+    del macros['END']
     tables = {}
     for name, body in re.findall(r'^static const struct lc_cli_option (\w+)\[\] = \{(.*?)END\};', text, re.M | re.S):
-        body = re.sub(r'\b(SERVER|YES|ANONYMOUS|NO_CONFIG|CONFIRMED)\b', lambda m: macros[m.group(1)], body)
+        body = re.sub(rf'(?<!["\w])({"|".join(macros)})(?=,)', lambda m: macros[m.group(1)], body)
         tables[name] = [(f"--{o}{f', -{letter}' if letter else ''}{ {'LC_CLI_FLAG': '', 'LC_CLI_VALUE': ' VALUE', 'LC_CLI_OPTIONAL': '[=VALUE]'}[kind]}", help_) for o, letter, kind, help_, _ in re.findall(entry, body) if help_]
     tables['start_options'] = None # a page of its own
     found = re.findall(rf'^  \{{{string}, {string}, {string}, (?:true|false), (?:true|false), -?\d+, -?\d+, (\w+), \w+\}},$', text, re.M)

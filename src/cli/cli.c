@@ -13,6 +13,13 @@
 #define ANONYMOUS {"anonymous", 0, LC_CLI_FLAG, "Perform this action with an anonymous identity", NULL}
 #define NO_CONFIG {"no-config", 0, LC_CLI_FLAG, "Ignore spacetime.json", NULL}
 #define CONFIRMED {"confirmed", 0, LC_CLI_VALUE, "Whether to wait until the transaction is durable (true or false)", NULL}
+#define MODULE_PATH {"module-path", 'p', LC_CLI_VALUE, "The folder of the module's project", NULL}
+#define PROJECT_PATH {"project-path", 0, LC_CLI_VALUE, NULL, "module-path"}
+#define BUILD_OPTIONS {"build-options", 0, LC_CLI_VALUE, "Options of the build command", NULL}
+#define PROGRAM_FILES {"bin-path", 'b', LC_CLI_VALUE, "A compiled WebAssembly module instead of a project", NULL}, {"js-path", 'j', LC_CLI_VALUE, "A bundled JavaScript module instead of a project", NULL}
+#define ENVIRONMENT {"env", 0, LC_CLI_VALUE, "Environment of the project configuration", NULL}
+#define DEBUG {"debug", 'd', LC_CLI_FLAG, "Build without optimisation", NULL}
+#define DOTNET {"native-aot", 0, LC_CLI_FLAG, NULL, NULL}, {"dotnet-version", 0, LC_CLI_VALUE, NULL, NULL}
 #define END {NULL, 0, LC_CLI_FLAG, NULL, NULL}
 
 static const struct lc_cli_option database_options[] = {SERVER, YES, NO_CONFIG, ANONYMOUS, END};
@@ -44,30 +51,27 @@ static const struct lc_cli_option import_options[] = {
 static const struct lc_cli_option publish_options[] = {
   {"delete-data", 'c', LC_CLI_OPTIONAL, "Delete the database's data first: always (default), on-conflict, never", NULL},
   {"clear-database", 0, LC_CLI_OPTIONAL, NULL, "delete-data"},
-  {"module-path", 'p', LC_CLI_VALUE, "The folder of the module's project", NULL},
-  {"bin-path", 'b', LC_CLI_VALUE, "A compiled WebAssembly module to publish instead of building one", NULL},
-  {"js-path", 'j', LC_CLI_VALUE, "A bundled JavaScript module to publish instead of building one", NULL},
-  {"build-options", 0, LC_CLI_VALUE, "Options of the build command", NULL},
+  MODULE_PATH,
+  PROGRAM_FILES,
+  BUILD_OPTIONS,
   {"break-clients", 0, LC_CLI_FLAG, "Allow changes that break existing clients", NULL},
   {"num-replicas", 0, LC_CLI_VALUE, NULL, NULL},
   {"parent", 0, LC_CLI_VALUE, "Name or identity of the parent database", NULL},
   {"organization", 0, LC_CLI_VALUE, "Name or identity of the organization", NULL},
   {"org", 0, LC_CLI_VALUE, NULL, "organization"},
-  {"env", 0, LC_CLI_VALUE, "Environment of the project configuration", NULL},
+  ENVIRONMENT,
   {"env-only", 0, LC_CLI_FLAG, "Update environment values without a program", NULL},
   {"unset-env", 0, LC_CLI_VALUE, "Remove one environment value (repeatable)", NULL},
   {"replace-env", 0, LC_CLI_FLAG, "Remove all environment values first", NULL},
-  {"native-aot", 0, LC_CLI_FLAG, NULL, NULL},
-  {"dotnet-version", 0, LC_CLI_VALUE, NULL, NULL},
-  {"debug", 'd', LC_CLI_FLAG, "Build without optimisation", NULL},
+  DOTNET,
+  DEBUG,
   SERVER, YES, NO_CONFIG, ANONYMOUS, END};
 static const struct lc_cli_option build_options[] = {
-  {"module-path", 'p', LC_CLI_VALUE, "The folder of the module's project", NULL},
-  {"project-path", 0, LC_CLI_VALUE, NULL, "module-path"},
+  MODULE_PATH,
+  PROJECT_PATH,
   {"lint-dir", 0, LC_CLI_VALUE, NULL, NULL},
-  {"debug", 'd', LC_CLI_FLAG, "Build without optimisation", NULL},
-  {"native-aot", 0, LC_CLI_FLAG, NULL, NULL},
-  {"dotnet-version", 0, LC_CLI_VALUE, NULL, NULL},
+  DEBUG,
+  DOTNET,
   {"build-options", 0, LC_CLI_VALUE, NULL, NULL}, END};
 static const struct lc_cli_option init_options[] = {
   {"lang", 0, LC_CLI_VALUE, "The language of the module: rust or typescript", NULL},
@@ -92,16 +96,14 @@ static const struct lc_cli_option dev_options[] = {
 static const struct lc_cli_option generate_options[] = {
   {"lang", 'l', LC_CLI_VALUE, "The language of the bindings: typescript or rust", NULL},
   {"out-dir", 'o', LC_CLI_VALUE, "The folder that gets the files (default src/module_bindings)", NULL},
-  {"module-path", 'p', LC_CLI_VALUE, "The folder of the module's project", NULL},
-  {"project-path", 0, LC_CLI_VALUE, NULL, "module-path"},
-  {"bin-path", 'b', LC_CLI_VALUE, "A compiled WebAssembly module instead of a project", NULL},
-  {"js-path", 'j', LC_CLI_VALUE, "A bundled JavaScript module instead of a project", NULL},
+  MODULE_PATH,
+  PROJECT_PATH,
+  PROGRAM_FILES,
   {"module-def", 0, LC_CLI_OPTIONAL, "A module definition in JSON instead (--module-def=FILE; without a file: standard input)", NULL},
   {"include-private", 0, LC_CLI_FLAG, "Private tables and functions too", NULL},
-  {"build-options", 0, LC_CLI_VALUE, "Options of the build command", NULL},
-  {"env", 0, LC_CLI_VALUE, "Environment of the project configuration", NULL},
-  {"native-aot", 0, LC_CLI_FLAG, NULL, NULL},
-  {"dotnet-version", 0, LC_CLI_VALUE, NULL, NULL},
+  BUILD_OPTIONS,
+  ENVIRONMENT,
+  DOTNET,
   SERVER, YES, NO_CONFIG, ANONYMOUS, END};
 static const struct lc_cli_option logs_options[] = {
   {"num-lines", 'n', LC_CLI_VALUE, "The number of lines to print from the end of the log", NULL},

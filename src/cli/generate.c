@@ -2,7 +2,7 @@
  *
  * The generator's files go into a temporary folder first and are formatted there; then only those that differ from what the output folder
  * has are written, so that build tools see no change where there is none. Files of an earlier run that were not made now are removed when
- * the user agrees. Callers: the table of cli.c, dev.c.
+ * the user agrees. Callers: the table of cli.c.
  */
 #include "../codegen/codegen.h"
 #include "../host/host.h"

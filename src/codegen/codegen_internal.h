@@ -88,8 +88,14 @@ void cg_spaces(struct lc_buf *out, unsigned n);
 const struct cg_type *cg_named(const struct cg_space *space, const struct lc_type *type);
 /* The type in the slot of a reference; any other type itself. */
 const struct lc_type *cg_deref(const struct cg_space *space, const struct lc_type *type);
-/* Calls fn for every named type that `type` mentions itself, not through another named one. */
-void cg_each_named(const struct cg_space *space, const struct lc_type *type, void (*fn)(void *ctx, const struct cg_type *named), void *ctx);
+/* The named types that a file uses, those that its types mention themselves, not through another named one: begin, add types, walk them in order of space and name, end. */
+struct cg_uses { struct cg_model *m; bool **used; };
+bool cg_uses_begin(struct cg_uses *u, struct cg_model *m); /* false: no memory */
+void cg_uses_add(struct cg_uses *u, const struct cg_space *s, const struct lc_type *t);
+void cg_uses_add_named(struct cg_uses *u, const struct cg_type *t);
+const struct cg_type *cg_uses_next(const struct cg_uses *u, const struct cg_type *after); /* after NULL: the first; NULL: no more */
+void cg_uses_end(struct cg_uses *u);
+/* Whether the type mentions a named type. */
 bool cg_has_named(const struct cg_space *space, const struct lc_type *type);
 bool cg_is_bytes(const struct lc_type *type);                 /* an array of U8 */
 bool cg_is_plain_enum(const struct lc_type *type);            /* a sum of unit variants only, at least one */

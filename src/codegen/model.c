@@ -105,6 +105,7 @@ const struct lc_type *cg_deref(const struct cg_space *space, const struct lc_typ
   return t;
 }
 
+/* Calls fn for every named type that t mentions itself, not through another named one. */
 static void each_named(const struct cg_space *space, const struct lc_type *t, void (*fn)(void *, const struct cg_type *), void *ctx, unsigned depth) {
   if (depth > CG_MAX_DEPTH) return;
   const struct cg_type *named = cg_named(space, t);
@@ -118,8 +119,6 @@ static void each_named(const struct cg_space *space, const struct lc_type *t, vo
     each_named(space, t->fields[i].type, fn, ctx, depth + 1);
 }
 
-void cg_each_named(const struct cg_space *space, const struct lc_type *t, void (*fn)(void *, const struct cg_type *), void *ctx) { each_named(space, t, fn, ctx, 0); }
-
 static void note(void *ctx, const struct cg_type *named) {
   (void)named;
   *(bool *)ctx = true;
@@ -127,8 +126,34 @@ static void note(void *ctx, const struct cg_type *named) {
 
 bool cg_has_named(const struct cg_space *space, const struct lc_type *t) {
   bool any = false;
-  cg_each_named(space, t, note, &any);
+  each_named(space, t, note, &any, 0);
   return any;
+}
+
+bool cg_uses_begin(struct cg_uses *u, struct cg_model *m) {
+  *u = (struct cg_uses){.m = m, .used = lc_alloc_zero(m->n_spaces, sizeof *u->used)};
+  for (uint32_t i = 0; u->used && i < m->n_spaces; i++)
+    if (!(u->used[i] = lc_alloc_zero(m->spaces[i].n_types + 1, sizeof(bool)))) m->no_memory = true;
+  m->no_memory |= !u->used;
+  if (m->no_memory) cg_uses_end(u);
+  return !m->no_memory;
+}
+
+void cg_uses_add_named(struct cg_uses *u, const struct cg_type *t) { u->used[t->space - u->m->spaces][t - t->space->types] = true; }
+static void use_named(void *ctx, const struct cg_type *named) { cg_uses_add_named(ctx, named); }
+void cg_uses_add(struct cg_uses *u, const struct cg_space *s, const struct lc_type *t) { each_named(s, t, use_named, u, 0); }
+
+const struct cg_type *cg_uses_next(const struct cg_uses *u, const struct cg_type *after) {
+  uint32_t space = after ? (uint32_t)(after->space - u->m->spaces) : 0, at = after ? (uint32_t)(after - after->space->types) + 1 : 0;
+  for (; space < u->m->n_spaces; space++, at = 0)
+    for (; at < u->m->spaces[space].n_types; at++)
+      if (u->used[space][at]) return &u->m->spaces[space].types[at];
+  return NULL;
+}
+
+void cg_uses_end(struct cg_uses *u) {
+  for (uint32_t i = 0; u->used && i < u->m->n_spaces; i++) lc_free(u->used[i]);
+  lc_free(u->used);
 }
 
 bool cg_is_bytes(const struct lc_type *t) { return t->kind == LC_T_ARRAY && t->elem->kind == LC_T_U8; }
@@ -158,7 +183,7 @@ static bool find_recursive(struct cg_model *m, struct cg_type *t) {
   if (!r.seen) return m->no_memory = true, false;
   r.seen[r.n++] = t;
   for (uint32_t at = 0; at < r.n && !r.found; at++)
-    for (uint32_t i = 0; i < r.seen[at]->type->n_fields; i++) cg_each_named(t->space, r.seen[at]->type->fields[i].type, reach, &r);
+    for (uint32_t i = 0; i < r.seen[at]->type->n_fields; i++) each_named(t->space, r.seen[at]->type->fields[i].type, reach, &r, 0);
   lc_free(r.seen);
   return r.found;
 }

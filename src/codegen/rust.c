@@ -64,29 +64,12 @@ void rust_type(struct cg_model *m, struct lc_buf *out, const struct cg_space *s,
   }
 }
 
-static void use_type(void *ctx, const struct cg_type *named) { ((struct rust_uses *)ctx)->used[named->space - ((struct rust_uses *)ctx)->m->spaces][named - named->space->types] = true; }
-
-bool rust_uses_begin(struct rust_uses *u, struct cg_model *m) {
-  *u = (struct rust_uses){.m = m, .used = lc_alloc_zero(m->n_spaces, sizeof *u->used)};
-  for (uint32_t i = 0; u->used && i < m->n_spaces; i++)
-    if (!(u->used[i] = lc_alloc_zero(m->spaces[i].n_types + 1, sizeof(bool)))) m->no_memory = true;
-  m->no_memory |= !u->used;
-  if (m->no_memory) rust_uses_end(u, NULL, NULL);
-  return !m->no_memory;
-}
-
-void rust_uses_add(struct rust_uses *u, const struct cg_space *s, const struct lc_type *t) { cg_each_named(s, t, use_type, u); }
-
-void rust_uses_end(struct rust_uses *u, struct lc_buf *out, const struct cg_type *own) {
-  for (uint32_t i = 0; u->used && i < u->m->n_spaces; i++) {
-    for (uint32_t k = 0; u->used[i] && k < u->m->spaces[i].n_types; k++) {
-      const struct cg_type *t = &u->m->spaces[i].types[k];
-      if (u->used[i][k] && t != own && out) lc_buf_printf(out, "use super::%.*s_type::%.*s;\n", CG_S(t->flat.snake), CG_S(t->flat.pascal));
-    }
-    lc_free(u->used[i]);
-  }
-  lc_free(u->used);
-  if (out) lc_buf_u8(out, '\n');
+/* Writes the `use` lines but for `own`. */
+static void put_uses(struct cg_uses *u, struct lc_buf *out, const struct cg_type *own) {
+  for (const struct cg_type *t = NULL; (t = cg_uses_next(u, t));)
+    if (t != own) lc_buf_printf(out, "use super::%.*s_type::%.*s;\n", CG_S(t->flat.snake), CG_S(t->flat.pascal));
+  lc_buf_u8(out, '\n');
+  cg_uses_end(u);
 }
 
 /* Comparing by `==` is not telling for floats, and only simple values are looked up by. */
@@ -142,10 +125,10 @@ static const struct cg_table *table_of(const struct cg_model *m, const struct cg
 
 static bool type_file(struct cg_model *m, const struct cg_type *t, struct lc_error *err) {
   struct lc_buf *out = cg_file(m, HEAD, "%.*s_type.rs", CG_S(t->flat.snake));
-  struct rust_uses uses;
-  if (!out || !rust_uses_begin(&uses, m)) return false;
-  for (uint32_t i = 0; i < t->type->n_fields; i++) rust_uses_add(&uses, t->space, t->type->fields[i].type);
-  rust_uses_end(&uses, out, t);
+  struct cg_uses uses;
+  if (!out || !cg_uses_begin(&uses, m)) return false;
+  for (uint32_t i = 0; i < t->type->n_fields; i++) cg_uses_add(&uses, t->space, t->type->fields[i].type);
+  put_uses(&uses, out, t);
   bool sum = t->type->kind == LC_T_SUM;
   lc_buf_printf(out, DERIVE "%s)]\n#[sats(crate = __lib)]\npub %s %.*s {\n", cg_is_plain_enum(t->type) ? ", Copy, Eq, Hash" : "", sum ? "enum" : "struct", CG_S(t->flat.pascal));
   for (uint32_t i = 0; i < t->type->n_fields; i++) {
@@ -189,10 +172,10 @@ static const char table_text[] =
   "\n"
   "pub struct $PInsertCallbackId(__sdk::CallbackId);\n";
 
+/* $I: the trait, Table or EventTable. */
 static const char rows_text[] =
-  "pub struct $PDeleteCallbackId(__sdk::CallbackId);\n"
   "\n"
-  "impl<'ctx> __sdk::Table for $PTableHandle<'ctx> {\n"
+  "impl<'ctx> __sdk::$I for $PTableHandle<'ctx> {\n"
   "    type Row = $R;\n"
   "    type EventContext = super::EventContext;\n"
   "\n"
@@ -210,7 +193,10 @@ static const char rows_text[] =
   "    }\n"
   "    fn remove_on_insert(&self, callback: $PInsertCallbackId) {\n"
   "        self.imp.remove_on_insert(callback.0)\n"
-  "    }\n"
+  "    }\n";
+
+/* The rest of the impl of a table that keeps its rows. */
+static const char delete_text[] =
   "\n"
   "    type DeleteCallbackId = $PDeleteCallbackId;\n"
   "\n"
@@ -220,7 +206,9 @@ static const char rows_text[] =
   "    fn remove_on_delete(&self, callback: $PDeleteCallbackId) {\n"
   "        self.imp.remove_on_delete(callback.0)\n"
   "    }\n"
-  "}\n";
+  "}\n"
+  "\n"
+  "pub struct $PDeleteCallbackId(__sdk::CallbackId);\n";
 
 static const char key_text[] =
   "\n"
@@ -234,29 +222,6 @@ static const char key_text[] =
   "    }\n"
   "    fn remove_on_update(&self, callback: $PUpdateCallbackId) {\n"
   "        self.imp.remove_on_update(callback.0)\n"
-  "    }\n"
-  "}\n";
-
-static const char event_text[] =
-  "\n"
-  "impl<'ctx> __sdk::EventTable for $PTableHandle<'ctx> {\n"
-  "    type Row = $R;\n"
-  "    type EventContext = super::EventContext;\n"
-  "\n"
-  "    fn count(&self) -> u64 {\n"
-  "        self.imp.count()\n"
-  "    }\n"
-  "    fn iter(&self) -> impl Iterator<Item = $R> + '_ {\n"
-  "        self.imp.iter()\n"
-  "    }\n"
-  "\n"
-  "    type InsertCallbackId = $PInsertCallbackId;\n"
-  "\n"
-  "    fn on_insert(&self, callback: impl FnMut(&Self::EventContext, &Self::Row) + Send + 'static) -> $PInsertCallbackId {\n"
-  "        $PInsertCallbackId(self.imp.on_insert(Box::new(callback)))\n"
-  "    }\n"
-  "    fn remove_on_insert(&self, callback: $PInsertCallbackId) {\n"
-  "        self.imp.remove_on_insert(callback.0)\n"
   "    }\n"
   "}\n";
 
@@ -309,15 +274,16 @@ static const char end_text[] =
 
 static bool table_file(struct cg_model *m, const struct cg_table *t, struct lc_error *err) {
   struct lc_buf *out = cg_file(m, HEAD, "%.*s_table.rs", CG_S(t->flat.snake)), uniques = {0}, key_type = {0};
-  struct rust_uses uses;
-  if (!out || !rust_uses_begin(&uses, m)) return false;
-  use_type(&uses, t->row);
+  struct cg_uses uses;
+  if (!out || !cg_uses_begin(&uses, m)) return false;
+  cg_uses_add_named(&uses, t->row);
   for (uint32_t i = 0; i < t->n_columns; i++)
-    if (t->columns[i].is_unique) rust_uses_add(&uses, t->space, t->columns[i].type);
-  rust_uses_end(&uses, out, NULL);
-  const struct cg_var v[] = {{'P', t->flat.pascal}, {'s', rust_name(m, t->flat.snake)}, {'q', t->flat.snake}, {'R', t->row->flat.pascal}, {'w', t->wire}, {0}};
+    if (t->columns[i].is_unique) cg_uses_add(&uses, t->space, t->columns[i].type);
+  put_uses(&uses, out, NULL);
+  const struct cg_var v[] = {{'P', t->flat.pascal}, {'s', rust_name(m, t->flat.snake)}, {'q', t->flat.snake}, {'R', t->row->flat.pascal}, {'w', t->wire}, {'I', lc_slice_str(t->is_event ? "EventTable" : "Table")}, {0}};
   cg_fill(out, table_text, v);
-  cg_fill(out, t->is_event ? event_text : rows_text, v);
+  cg_fill(out, rows_text, v);
+  cg_fill(out, t->is_event ? "}\n" : delete_text, v);
   if (t->primary_key >= 0 && !t->is_event) cg_fill(out, key_text, v);
   for (uint32_t i = 0; i < t->n_columns && !t->is_event; i++) {
     const struct cg_column *c = &t->columns[i];
@@ -416,11 +382,11 @@ static const char procedure_text[] =
 
 static bool function_file(struct cg_model *m, const struct cg_function *f, bool procedure, struct lc_error *err) {
   struct lc_buf *out = cg_file(m, HEAD, "%.*s_%s.rs", CG_S(f->flat.snake), procedure ? "procedure" : "reducer"), params = {0}, names = {0}, returns = {0}, then = {0};
-  struct rust_uses uses;
-  if (!out || !rust_uses_begin(&uses, m)) return false;
-  for (uint32_t i = 0; i < f->n_params; i++) rust_uses_add(&uses, f->space, f->params[i].type);
-  if (procedure) rust_uses_add(&uses, f->space, f->returns);
-  rust_uses_end(&uses, out, NULL);
+  struct cg_uses uses;
+  if (!out || !cg_uses_begin(&uses, m)) return false;
+  for (uint32_t i = 0; i < f->n_params; i++) cg_uses_add(&uses, f->space, f->params[i].type);
+  if (procedure) cg_uses_add(&uses, f->space, f->returns);
+  put_uses(&uses, out, NULL);
   lc_buf_printf(out, DERIVE ")]\n#[sats(crate = __lib)]\n%sstruct %.*sArgs {\n", procedure ? "" : "pub(super) ", CG_S(f->flat.pascal));
   put_params(m, out, f, AS_FIELDS, err);
   lc_buf_printf(out, "}\n\nimpl __sdk::InModule for %.*sArgs {\n    type Module = super::RemoteModule;\n}\n\n", CG_S(f->flat.pascal));

@@ -12,120 +12,92 @@
 
 /* ---- types as builders ---- */
 
-static const char *builder_of(const struct lc_type *t) {
-  static const char *const special[] = {[LC_SPECIAL_IDENTITY] = "identity", [LC_SPECIAL_CONNECTION_ID] = "connectionId", [LC_SPECIAL_TIMESTAMP] = "timestamp",
-                                        [LC_SPECIAL_DURATION] = "timeDuration", [LC_SPECIAL_UUID] = "uuid", [LC_SPECIAL_SCHEDULE_AT] = "scheduleAt"};
-  static const char *const kinds[] = {[LC_T_STRING] = "string", [LC_T_BOOL] = "bool", [LC_T_I8] = "i8", [LC_T_U8] = "u8", [LC_T_I16] = "i16", [LC_T_U16] = "u16", [LC_T_I32] = "i32",
-                                      [LC_T_U32] = "u32", [LC_T_I64] = "i64", [LC_T_U64] = "u64", [LC_T_I128] = "i128", [LC_T_U128] = "u128", [LC_T_I256] = "i256", [LC_T_U256] = "u256",
-                                      [LC_T_F32] = "f32", [LC_T_F64] = "f64"};
-  if (t->special != LC_SPECIAL_NONE && t->special <= LC_SPECIAL_SCHEDULE_AT) return special[t->special];
-  if (t->kind > LC_T_ARRAY) return kinds[t->kind];
-  if (cg_is_bytes(t)) return "byteArray";
-  if (cg_is_unit(t)) return "unit";
-  if (t->kind == LC_T_SUM && t->n_fields == 0) return "never";
-  return NULL;
+/* What is written without looking inside: the builder's name, and the type itself. */
+struct plain { const char *builder, *native; };
+static const struct plain *plain_of(const struct lc_type *t) {
+  static const struct plain special[] = {
+    [LC_SPECIAL_IDENTITY] = {"identity", "__Identity"}, [LC_SPECIAL_CONNECTION_ID] = {"connectionId", "__ConnectionId"}, [LC_SPECIAL_TIMESTAMP] = {"timestamp", "__Timestamp"},
+    [LC_SPECIAL_DURATION] = {"timeDuration", "__TimeDuration"}, [LC_SPECIAL_UUID] = {"uuid", "__Uuid"}, [LC_SPECIAL_SCHEDULE_AT] = {"scheduleAt", "__ScheduleAt"}};
+  static const struct plain kinds[] = {
+    [LC_T_STRING] = {"string", "string"}, [LC_T_BOOL] = {"bool", "boolean"}, [LC_T_I8] = {"i8", "number"}, [LC_T_U8] = {"u8", "number"}, [LC_T_I16] = {"i16", "number"},
+    [LC_T_U16] = {"u16", "number"}, [LC_T_I32] = {"i32", "number"}, [LC_T_U32] = {"u32", "number"}, [LC_T_I64] = {"i64", "bigint"}, [LC_T_U64] = {"u64", "bigint"},
+    [LC_T_I128] = {"i128", "bigint"}, [LC_T_U128] = {"u128", "bigint"}, [LC_T_I256] = {"i256", "bigint"}, [LC_T_U256] = {"u256", "bigint"}, [LC_T_F32] = {"f32", "number"}, [LC_T_F64] = {"f64", "number"}};
+  static const struct plain bytes = {"byteArray", "Uint8Array"}, unit = {"unit", "{}"}, never = {"never", "never"};
+  if (t->special != LC_SPECIAL_NONE && t->special <= LC_SPECIAL_SCHEDULE_AT) return &special[t->special];
+  if (t->kind > LC_T_ARRAY) return &kinds[t->kind];
+  if (cg_is_bytes(t)) return &bytes;
+  if (cg_is_unit(t)) return &unit;
+  return t->kind == LC_T_SUM && t->n_fields == 0 ? &never : NULL;
 }
 
-static void put_fields(struct cg_model *m, struct lc_buf *out, const struct cg_space *s, const struct lc_type *t, unsigned indent, unsigned depth);
-
-static void put_type(struct cg_model *m, struct lc_buf *out, const struct cg_space *s, const struct lc_type *t, unsigned indent, unsigned depth) {
-  const struct cg_type *named = cg_named(s, t);
+/* A type that has a name is its name. False: too deep, which is noted in `out`, or *t is to be spelled out, its reference followed. */
+static bool put_named(struct lc_buf *out, const struct cg_space *s, const struct lc_type **t, unsigned depth) {
+  const struct cg_type *named = cg_named(s, *t);
+  if (named) lc_buf_slice_append(out, named->name.pascal);
   if (depth > CG_MAX_DEPTH) out->failed = true;
-  if (out->failed) return;
-  if (named) {
-    lc_buf_slice_append(out, named->name.pascal);
+  *t = cg_deref(s, *t);
+  return named;
+}
+
+/* A definition uses only plain types, arrays, options, results and what has a name (spec/01 §14). */
+static void put_type(struct lc_buf *out, const struct cg_space *s, const struct lc_type *t, unsigned depth) {
+  if (put_named(out, s, &t, depth) || out->failed) return;
+  const struct plain *plain = plain_of(t);
+  if (plain) {
+    lc_buf_printf(out, "__t.%s()", plain->builder);
     return;
   }
-  t = cg_deref(s, t);
-  const char *plain = builder_of(t);
-  if (plain) {
-    lc_buf_printf(out, "__t.%s()", plain);
-  } else if (t->kind == LC_T_ARRAY || t->special == LC_SPECIAL_OPTION) {
-    lc_buf_str(out, t->kind == LC_T_ARRAY ? "__t.array(" : "__t.option(");
-    put_type(m, out, s, t->kind == LC_T_ARRAY ? t->elem : t->fields[0].type, indent, depth + 1);
-    lc_buf_u8(out, ')');
-  } else if (t->special == LC_SPECIAL_RESULT) {
-    lc_buf_str(out, "__t.result(");
-    put_type(m, out, s, t->fields[0].type, indent, depth + 1);
+  lc_assert(t->kind == LC_T_ARRAY || t->special == LC_SPECIAL_OPTION || t->special == LC_SPECIAL_RESULT);
+  lc_buf_str(out, t->kind == LC_T_ARRAY ? "__t.array(" : t->special == LC_SPECIAL_OPTION ? "__t.option(" : "__t.result(");
+  put_type(out, s, t->kind == LC_T_ARRAY ? t->elem : t->fields[0].type, depth + 1);
+  if (t->special == LC_SPECIAL_RESULT) {
     lc_buf_str(out, ", ");
-    put_type(m, out, s, t->fields[1].type, indent, depth + 1);
-    lc_buf_u8(out, ')');
-  } else { /* without a name */
-    lc_buf_str(out, t->kind == LC_T_SUM ? "__t.enum(\"\", {\n" : "__t.object(\"\", {\n");
-    put_fields(m, out, s, t, indent + 2, depth + 1);
-    cg_spaces(out, indent);
-    lc_buf_str(out, "})");
+    put_type(out, s, t->fields[1].type, depth + 1);
   }
+  lc_buf_u8(out, ')');
 }
 
 /* `key: builder,` or, when it mentions a named type, a getter: constants may be used before they are defined. `more` follows the builder. */
-static void put_field(struct cg_model *m, struct lc_buf *out, const struct cg_space *s, struct lc_slice key, const struct lc_type *t, const char *more, unsigned indent, unsigned depth) {
+static void put_field(struct lc_buf *out, const struct cg_space *s, struct lc_slice key, const struct lc_type *t, const char *more) {
   bool late = cg_has_named(s, t);
-  cg_spaces(out, indent);
-  lc_buf_printf(out, late ? "get %.*s() {\n" : "%.*s: ", CG_S(key));
-  if (late) {
-    cg_spaces(out, indent + 2);
-    lc_buf_str(out, "return ");
-  }
-  put_type(m, out, s, t, late ? indent + 2 : indent, depth);
-  lc_buf_printf(out, late ? "%s;\n" : "%s,\n", more);
-  if (!late) return;
-  cg_spaces(out, indent);
-  lc_buf_str(out, "},\n");
+  lc_buf_printf(out, late ? "  get %.*s() {\n    return " : "  %.*s: ", CG_S(key));
+  put_type(out, s, t, 0);
+  lc_buf_printf(out, late ? "%s;\n  },\n" : "%s,\n", more);
 }
 
-static void put_fields(struct cg_model *m, struct lc_buf *out, const struct cg_space *s, const struct lc_type *t, unsigned indent, unsigned depth) {
-  for (uint32_t i = 0; i < t->n_fields && !out->failed; i++) {
+static void put_fields(struct cg_model *m, struct lc_buf *out, const struct cg_space *s, const struct lc_type *t) {
+  for (uint32_t i = 0; i < t->n_fields; i++) {
     struct cg_name name = cg_name(m, t->fields[i].name);
-    put_field(m, out, s, t->kind == LC_T_SUM ? name.pascal : name.camel, t->fields[i].type, "", indent, depth);
+    put_field(out, s, t->kind == LC_T_SUM ? name.pascal : name.camel, t->fields[i].type, "");
   }
 }
 
 /* ---- types as types: only recursive ones must be spelled out, all others are inferred ---- */
 
-static const char *native_of(const struct lc_type *t) {
-  static const char *const special[] = {[LC_SPECIAL_IDENTITY] = "__Identity", [LC_SPECIAL_CONNECTION_ID] = "__ConnectionId", [LC_SPECIAL_TIMESTAMP] = "__Timestamp",
-                                        [LC_SPECIAL_DURATION] = "__TimeDuration", [LC_SPECIAL_UUID] = "__Uuid", [LC_SPECIAL_SCHEDULE_AT] = "__ScheduleAt"};
-  if (t->special != LC_SPECIAL_NONE && t->special <= LC_SPECIAL_SCHEDULE_AT) return special[t->special];
-  if (t->kind == LC_T_STRING) return "string";
-  if (t->kind == LC_T_BOOL) return "boolean";
-  if ((t->kind >= LC_T_I8 && t->kind <= LC_T_U32) || t->kind >= LC_T_F32) return "number";
-  if (t->kind > LC_T_ARRAY) return "bigint";
-  if (cg_is_bytes(t)) return "Uint8Array";
-  if (t->kind == LC_T_SUM && t->n_fields == 0) return "never";
-  return NULL;
-}
-
-static void put_native(struct cg_model *m, struct lc_buf *out, const struct cg_space *s, const struct lc_type *t, bool inside, unsigned depth) {
-  const struct cg_type *named = inside ? cg_named(s, t) : NULL;
-  if (depth > CG_MAX_DEPTH) out->failed = true;
-  if (out->failed) return;
-  if (named) {
-    lc_buf_slice_append(out, named->name.pascal);
-    return;
-  }
-  t = cg_deref(s, t);
-  const char *plain = native_of(t);
+/* `definition`: t is what a name stands for, and so spelled out. */
+static void put_native(struct cg_model *m, struct lc_buf *out, const struct cg_space *s, const struct lc_type *t, bool definition, unsigned depth) {
+  if ((!definition && put_named(out, s, &t, depth)) || out->failed) return;
+  const struct plain *plain = plain_of(t);
   if (plain) {
-    lc_buf_str(out, plain);
+    lc_buf_str(out, plain->native);
   } else if (t->kind == LC_T_ARRAY) {
     lc_buf_u8(out, '(');
-    put_native(m, out, s, t->elem, true, depth + 1);
+    put_native(m, out, s, t->elem, false, depth + 1);
     lc_buf_str(out, ")[]");
   } else if (t->special == LC_SPECIAL_OPTION) {
-    put_native(m, out, s, t->fields[0].type, true, depth + 1);
+    put_native(m, out, s, t->fields[0].type, false, depth + 1);
     lc_buf_str(out, " | undefined");
   } else if (t->special == LC_SPECIAL_RESULT) {
     lc_buf_str(out, "{ ok: ");
-    put_native(m, out, s, t->fields[0].type, true, depth + 1);
+    put_native(m, out, s, t->fields[0].type, false, depth + 1);
     lc_buf_str(out, " } | { err: ");
-    put_native(m, out, s, t->fields[1].type, true, depth + 1);
+    put_native(m, out, s, t->fields[1].type, false, depth + 1);
     lc_buf_str(out, " }");
   } else if (t->kind == LC_T_PRODUCT) {
     lc_buf_str(out, "{");
     for (uint32_t i = 0; i < t->n_fields; i++) {
       lc_buf_printf(out, " %.*s: ", CG_S(cg_name(m, t->fields[i].name).camel));
-      put_native(m, out, s, t->fields[i].type, true, depth + 1);
+      put_native(m, out, s, t->fields[i].type, false, depth + 1);
       lc_buf_u8(out, ';');
     }
     lc_buf_str(out, " }");
@@ -134,7 +106,7 @@ static void put_native(struct cg_model *m, struct lc_buf *out, const struct cg_s
       lc_buf_printf(out, "%s{ tag: \"%.*s\"", i ? " | " : "", CG_S(cg_name(m, t->fields[i].name).pascal));
       if (!cg_is_unit(cg_deref(s, t->fields[i].type))) {
         lc_buf_str(out, "; value: ");
-        put_native(m, out, s, t->fields[i].type, true, depth + 1);
+        put_native(m, out, s, t->fields[i].type, false, depth + 1);
       }
       lc_buf_str(out, " }");
     }
@@ -167,25 +139,14 @@ static void put_imports(struct lc_buf *out, const struct lc_buf *body) {
   if (any) lc_buf_str(out, "} from \"spacetimedb\";\n");
 }
 
-/* The named types that some types mention, each once and sorted. */
-struct mentions { const struct cg_type *list[4096]; uint32_t n; };
-static void mention(void *ctx, const struct cg_type *named) {
-  struct mentions *x = ctx;
-  uint32_t at = 0;
-  while (at < x->n && lc_slice_compare(x->list[at]->name.pascal, named->name.pascal) < 0) at++;
-  if ((at < x->n && x->list[at] == named) || x->n == sizeof x->list / sizeof *x->list) return;
-  memmove(&x->list[at + 1], &x->list[at], (x->n - at) * sizeof *x->list);
-  x->list[at] = named;
-  x->n++;
-}
-
-static void finish(struct cg_model *m, struct lc_buf *out, struct lc_buf *body, const struct mentions *named, const char *types) {
+/* Puts head, imports and body together. uses: imported from ./types, and ended; or NULL. */
+static void finish(struct cg_model *m, struct lc_buf *out, struct lc_buf *body, struct cg_uses *uses) {
   put_imports(out, body);
-  if (named && named->n) {
-    lc_buf_str(out, "import {\n");
-    for (uint32_t i = 0; i < named->n; i++) lc_buf_printf(out, "  %.*s,\n", CG_S(named->list[i]->name.pascal));
-    lc_buf_printf(out, "} from \"%s\";\n", types);
-  }
+  const struct cg_type *named = uses ? cg_uses_next(uses, NULL) : NULL;
+  if (named) lc_buf_str(out, "import {\n");
+  for (const struct cg_type *t = named; t; t = cg_uses_next(uses, t)) lc_buf_printf(out, "  %.*s,\n", CG_S(t->name.pascal));
+  if (named) lc_buf_str(out, "} from \"./types\";\n");
+  if (uses) cg_uses_end(uses);
   lc_buf_u8(out, '\n');
   lc_buf_slice_append(out, lc_buf_slice(body));
   m->no_memory |= !lc_buf_ok(body);
@@ -198,8 +159,8 @@ static void finish(struct cg_model *m, struct lc_buf *out, struct lc_buf *body, 
 
 static bool table_file(struct cg_model *m, const struct cg_table *t) {
   struct lc_buf *out = cg_file(m, HEAD, "%.*s%s%.*s_table.ts", IN_FOLDER(t->space), CG_S(t->name.snake)), body = {0};
-  struct mentions *named = lc_alloc_zero(1, sizeof *named);
-  if (!out || !named) return lc_free(named), false;
+  struct cg_uses uses;
+  if (!out || !cg_uses_begin(&uses, m)) return false;
   lc_buf_str(&body, "export default __t.row({\n");
   for (uint32_t i = 0; i < t->n_columns; i++) {
     const struct cg_column *c = &t->columns[i];
@@ -212,36 +173,34 @@ static bool table_file(struct cg_model *m, const struct cg_table *t) {
       lc_buf_u8(&more, ')');
     }
     lc_buf_u8(&more, 0);
-    cg_each_named(t->space, c->type, mention, named);
-    put_field(m, &body, t->space, c->name.camel, c->type, lc_buf_ok(&more) ? (char *)more.data : "", 2, 0);
+    cg_uses_add(&uses, t->space, c->type);
+    put_field(&body, t->space, c->name.camel, c->type, lc_buf_ok(&more) ? (char *)more.data : "");
     m->no_memory |= !lc_buf_ok(&more);
     lc_buf_free(&more);
   }
   lc_buf_str(&body, "});\n");
-  finish(m, out, &body, named, "./types");
-  lc_free(named);
+  finish(m, out, &body, &uses);
   return true;
 }
 
 static bool function_file(struct cg_model *m, const struct cg_function *f, bool procedure) {
   struct lc_buf *out = cg_file(m, HEAD, "%.*s%s%.*s_%s.ts", IN_FOLDER(f->space), CG_S(f->name.snake), procedure ? "procedure" : "reducer"), body = {0};
-  struct mentions *named = lc_alloc_zero(1, sizeof *named);
-  if (!out || !named) return lc_free(named), false;
+  struct cg_uses uses;
+  if (!out || !cg_uses_begin(&uses, m)) return false;
   lc_buf_str(&body, procedure ? "export const params = {" : "export default {");
   for (uint32_t i = 0; i < f->n_params; i++) {
     if (i == 0) lc_buf_u8(&body, '\n');
-    cg_each_named(f->space, f->params[i].type, mention, named);
-    put_field(m, &body, f->space, f->params[i].name.camel, f->params[i].type, "", 2, 0);
+    cg_uses_add(&uses, f->space, f->params[i].type);
+    put_field(&body, f->space, f->params[i].name.camel, f->params[i].type, "");
   }
   lc_buf_str(&body, "};\n");
   if (procedure) {
     lc_buf_str(&body, "export const returnType = ");
-    cg_each_named(f->space, f->returns, mention, named);
-    put_type(m, &body, f->space, f->returns, 0, 0);
+    cg_uses_add(&uses, f->space, f->returns);
+    put_type(&body, f->space, f->returns, 0);
     lc_buf_str(&body, ";\n");
   }
-  finish(m, out, &body, named, "./types");
-  lc_free(named);
+  finish(m, out, &body, &uses);
   return true;
 }
 
@@ -257,14 +216,14 @@ static bool types_file(struct cg_model *m, const struct cg_space *s) {
     lc_buf_printf(&body, " = __t.%s(", t->type->kind == LC_T_SUM ? "enum" : "object");
     cg_string(&body, name);
     lc_buf_str(&body, t->type->n_fields ? ", {\n" : ", {");
-    put_fields(m, &body, s, t->type, 2, 0);
+    put_fields(m, &body, s, t->type);
     lc_buf_printf(&body, "});\nexport type %.*s = ", CG_S(name));
-    if (t->is_recursive) put_native(m, &body, s, t->type, false, 0);
+    if (t->is_recursive) put_native(m, &body, s, t->type, true, 0);
     else lc_buf_printf(&body, "__Infer<typeof %.*s>", CG_S(name));
     lc_buf_str(&body, ";\n");
   }
   if (s->n_types == 0) lc_buf_str(&body, "export {};\n");
-  finish(m, out, &body, NULL, "");
+  finish(m, out, &body, NULL);
   return true;
 }
 
@@ -275,22 +234,16 @@ static bool alias_file(struct cg_model *m, bool procedures) {
   const char *what = procedures ? "procedure" : "reducer", *suffix = procedures ? "Procedure" : "Reducer";
   struct lc_buf *out = cg_file(m, HEAD, "types/%ss.ts", what), body = {0};
   if (!out) return false;
-  if (n) lc_buf_str(out, "import { type Infer as __Infer } from \"spacetimedb\";\n\n");
+  for (uint32_t i = 0; i < n; i++)
+    lc_buf_printf(&body, "import %s%.*s%s from \"../%.*s%s%.*s_%s\";\n", procedures ? "* as " : "", CG_S(list[i].flat.pascal), suffix, IN_FOLDER(list[i].space), CG_S(list[i].name.snake), what);
+  if (n) lc_buf_u8(&body, '\n');
   for (uint32_t i = 0; i < n; i++) {
-    const struct cg_function *f = &list[i];
-    lc_buf_printf(out, "import %s%.*s%s from \"../%.*s%s%.*s_%s\";\n", procedures ? "* as " : "", CG_S(f->flat.pascal), suffix, IN_FOLDER(f->space), CG_S(f->name.snake), what);
-    if (procedures) {
-      lc_buf_printf(&body, "export type %.*sArgs = __Infer<typeof %.*sProcedure.params>;\n", CG_S(f->flat.pascal), CG_S(f->flat.pascal));
-      lc_buf_printf(&body, "export type %.*sResult = __Infer<typeof %.*sProcedure.returnType>;\n", CG_S(f->flat.pascal), CG_S(f->flat.pascal));
-    } else {
-      lc_buf_printf(&body, "export type %.*sParams = __Infer<typeof %.*sReducer>;\n", CG_S(f->flat.pascal), CG_S(f->flat.pascal));
-    }
+    const struct cg_var v[] = {{'P', list[i].flat.pascal}, {0}};
+    cg_fill(&body, procedures ? "export type $PArgs = __Infer<typeof $PProcedure.params>;\nexport type $PResult = __Infer<typeof $PProcedure.returnType>;\n"
+                              : "export type $PParams = __Infer<typeof $PReducer>;\n", v);
   }
   if (n == 0) lc_buf_str(&body, "export {};\n");
-  lc_buf_u8(out, '\n');
-  lc_buf_slice_append(out, lc_buf_slice(&body));
-  m->no_memory |= !lc_buf_ok(&body);
-  lc_buf_free(&body);
+  finish(m, out, &body, NULL);
   return true;
 }
 
@@ -447,7 +400,7 @@ static bool index_file(struct cg_model *m) {
     "    return new SubscriptionBuilder(this);\n"
     "  };\n"
     "}\n");
-  finish(m, out, &body, NULL, "");
+  finish(m, out, &body, NULL);
   return true;
 }
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include "def_export.h"
 #include "def_raw.h"
+#include "failures.h"
 #include "engine/engine.h"
 #include "sql/sql.h"
 #include <time.h>
@@ -447,11 +448,6 @@ static void test_damaged(void **state) {
   lc_buf_free(&b);
 }
 
-static uint64_t allocations_left;
-static bool counts_down(size_t n) {
-  (void)n;
-  return allocations_left-- == 0;
-}
 /* Every allocation of decoding, validation, export and signatures fails in turn: the answer is "out of memory", or the same as always. */
 static void test_no_memory(void **state) {
   (void)state;
@@ -468,30 +464,29 @@ static void test_no_memory(void **state) {
       assert_int_equal(lc_module_def_json(def, 10, &good, NULL), LC_OK);
       lc_module_def_free(def);
     }
-    for (uint64_t after = 0;; after++) {
-      allocations_left = after;
-      lc_alloc_may_fail = counts_down;
+    for (long after = 0;; after++) {
+      failures_begin(after);
       enum lc_status st = lc_module_def_decode(cases[i].raw, &def, &err);
-      bool all = allocations_left <= after; /* none failed */
+      bool all = !failures_came();
       if (st == LC_OK && all) {
         struct lc_hash hash;
         lc_buf_free(&out);
         st = lc_module_def_json(def, 9, &out, &err);
         if (st == LC_OK) st = lc_module_def_json(def, 10, &out, &err);
         for (uint32_t r = 0; r < def->n_reducers && st == LC_OK; r++) st = lc_reducer_signature(&def->reducers[r], &hash, &err);
-        all = allocations_left <= after;
+        all = !failures_came();
         lc_module_def_free(def);
         if (st == LC_OK) assert_true(lc_slice_eq(lc_buf_slice(&out), lc_buf_slice(&good)));
       } else if (st == LC_OK) {
         lc_module_def_free(def);
       }
-      lc_alloc_may_fail = NULL;
+      failures_end();
       if (all) {
         assert_int_equal(st == LC_OK, ok);
         if (!ok) assert_string_equal(err.text, want.text);
         break;
       }
-      if (st != LC_NOMEM) fail_msg("%s: allocation %llu failed and the answer is %d %s", cases[i].name, (unsigned long long)after, (int)st, err.text);
+      if (st != LC_NOMEM) fail_msg("%s: allocation %ld failed and the answer is %d %s", cases[i].name, after, (int)st, err.text);
       failed++;
     }
   }
@@ -738,18 +733,17 @@ static void test_publish(void **state) {
     bool can_be = lc_schema_create(first, def, &facts, &err) == LC_OK; /* not with rules about missing tables */
     lc_tx_rollback(first);
     if (!can_be) assert_non_null(strstr(err.text, "is not a valid table"));
-    for (uint64_t after = 0; can_be; after++) { /* each allocation fails in turn; what failed is rolled back, and the next try finds nothing of it */
-      allocations_left = after;
-      lc_alloc_may_fail = counts_down;
+    for (long after = 0; can_be; after++) { /* each allocation fails in turn; what failed is rolled back, and the next try finds nothing of it */
+      failures_begin(after);
       struct lc_tx *tx = lc_tx_begin(ds);
       enum lc_status st = tx ? lc_schema_create(tx, def, &facts, &err) : LC_NOMEM;
-      lc_alloc_may_fail = NULL;
+      failures_end();
       if (st == LC_OK) {
         commit(ds, tx);
         break;
       }
       if (tx) lc_tx_rollback(tx);
-      if (st != LC_NOMEM) fail_msg("%s: allocation %llu failed and the answer is %d %s", cases[i].name, (unsigned long long)after, (int)st, err.text);
+      if (st != LC_NOMEM) fail_msg("%s: allocation %ld failed and the answer is %d %s", cases[i].name, after, (int)st, err.text);
       n_failed++;
     }
     n += can_be;
